@@ -1,0 +1,12 @@
+//! FoundationDB's limits, which hold on both engines so that code that runs on one runs on the other.
+
+use std::time::Duration;
+
+/// Largest key, in bytes.
+pub const KEY_BYTES: usize = 10_000;
+/// Largest value, in bytes.
+pub const VALUE_BYTES: usize = 100_000;
+/// Largest transaction: keys and values written plus conflict ranges, in bytes.
+pub const TRANSACTION_BYTES: usize = 10_000_000;
+/// A transaction that lives longer fails with [`crate::StoreError::TransactionTooOld`].
+pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(5);

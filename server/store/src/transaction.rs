@@ -1,0 +1,149 @@
+use bytes::Bytes;
+
+use crate::{StoreError, Version, Versionstamp};
+
+/// A key and its value, as read from a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+}
+
+/// What to read from a range: `begin` inclusive, `end` exclusive.
+#[derive(Debug, Clone)]
+pub struct RangeRead {
+    /// First key, inclusive.
+    pub begin: Vec<u8>,
+    /// Last key, exclusive.
+    pub end: Vec<u8>,
+    /// At most so many entries; `None` reads all.
+    pub limit: Option<usize>,
+    /// From the end backwards.
+    pub reverse: bool,
+    /// Adds no read conflict range.
+    pub snapshot: bool,
+}
+
+/// An atomic read-modify-write, evaluated at commit, that adds no read conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomicOp {
+    /// Little-endian addition, as wide as the operand.
+    Add,
+    /// Little-endian minimum (a missing value takes the operand).
+    Min,
+    /// Little-endian maximum.
+    Max,
+}
+
+/// What a successful commit returns.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The commit's version; the read version for a read-only transaction.
+    pub version: Version,
+    /// The versionstamp (user version 0) that versionstamped keys and values received;
+    /// `None` for a read-only transaction.
+    pub versionstamp: Option<Versionstamp>,
+}
+
+/// A transaction. Cloning gives another handle on the same one.
+#[derive(Clone, Debug)]
+pub struct Transaction {}
+
+/// Resolves when the watched key's value changes after the transaction that made the watch committed.
+#[derive(Debug)]
+pub struct Watch {}
+
+impl Watch {
+    /// Waits for the change.
+    pub async fn changed(self) -> Result<(), StoreError> {
+        todo!()
+    }
+}
+
+impl Transaction {
+    /// The version at which this transaction reads.
+    pub async fn read_version(&self) -> Result<Version, StoreError> {
+        todo!()
+    }
+
+    /// The value of `key`, seeing this transaction's own writes; adds a read conflict.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let _ = key;
+        todo!()
+    }
+
+    /// Like [`Self::get`] without a read conflict.
+    pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let _ = key;
+        todo!()
+    }
+
+    /// Reads a range, seeing this transaction's own writes.
+    pub async fn range(&self, read: &RangeRead) -> Result<Vec<KeyValue>, StoreError> {
+        let _ = read;
+        todo!()
+    }
+
+    /// Buffers a write. Limits are checked at commit.
+    pub fn set(&self, key: &[u8], value: &[u8]) {
+        let _ = (key, value);
+        todo!()
+    }
+
+    /// Buffers a deletion.
+    pub fn clear(&self, key: &[u8]) {
+        let _ = key;
+        todo!()
+    }
+
+    /// Buffers the deletion of `begin..end`.
+    pub fn clear_range(&self, begin: &[u8], end: &[u8]) {
+        let _ = (begin, end);
+        todo!()
+    }
+
+    /// Buffers an atomic operation.
+    pub fn atomic(&self, op: AtomicOp, key: &[u8], operand: &[u8]) {
+        let _ = (op, key, operand);
+        todo!()
+    }
+
+    /// Buffers a write whose key holds an incomplete versionstamp: the last four bytes of `key` are its
+    /// little-endian offset (as `pack_with_versionstamp` of the tuple layer produces) and are cut off.
+    pub fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) {
+        let _ = (key, value);
+        todo!()
+    }
+
+    /// Buffers a write whose value holds an incomplete versionstamp at the offset in its last four bytes.
+    pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) {
+        let _ = (key, value);
+        todo!()
+    }
+
+    /// Makes this transaction conflict with writes to `begin..end`.
+    pub fn add_read_conflict_range(&self, begin: &[u8], end: &[u8]) {
+        let _ = (begin, end);
+        todo!()
+    }
+
+    /// Makes readers of `begin..end` conflict with this transaction.
+    pub fn add_write_conflict_range(&self, begin: &[u8], end: &[u8]) {
+        let _ = (begin, end);
+        todo!()
+    }
+
+    /// Watches `key` from the state that this transaction reads. Active once the transaction commits
+    /// (a read-only commit counts).
+    pub async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
+        let _ = key;
+        todo!()
+    }
+
+    /// Commits. Used by hand only where [`crate::Store::transact`] does not fit.
+    pub async fn commit(&self) -> Result<Committed, StoreError> {
+        todo!()
+    }
+}
