@@ -92,7 +92,9 @@ pub enum OpenError {
         detail: String,
     },
     /// A newer Hearth wrote the directory.
-    #[error("{path} was written by a newer Hearth (format {found}, this one reads up to {supported}); install that version again or restore a backup")]
+    #[error(
+        "{path} was written by a newer Hearth (format {found}, this one reads up to {supported}); install that version again or restore a backup"
+    )]
     Newer {
         /// The data directory.
         path: PathBuf,

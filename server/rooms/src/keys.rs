@@ -1,0 +1,90 @@
+//! The whole keyspace of the Rooms database. Nothing outside this crate knows these keys.
+
+use hearth_store::{Versionstamp, keyspace};
+
+use crate::{
+    ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
+    records::{
+        AliasRecord, EventRecord, MembershipChange, MembershipRecord, Notification, RelationEntry, RoomRecord,
+        StateChange, StreamEntry, ThreadRecord, TimelineEntry,
+    },
+};
+
+keyspace! {
+    database "rooms";
+
+    /// Next numeric id to lease, by kind (1 room, 2 event, 3 type, 4 state key).
+    NEXT_ID "next_id": (kind: u64) => u64;
+    /// Numeric id of a room id.
+    ROOM_NID "room_nid": (room_id: String) => RoomNid;
+    /// The room itself.
+    ROOM "room": (room: RoomNid) => RoomRecord;
+    /// Numeric id of an event id.
+    EVENT_NID "event_nid": (event_id: String) => EventNid;
+    /// The event itself.
+    EVENT "event": (event: EventNid) => EventRecord;
+    /// Where an event stands in its room's timeline.
+    EVENT_AT "event_at": (event: EventNid) => Versionstamp;
+    /// Numeric id of an event type.
+    TYPE_NID "type_nid": (event_type: String) => TypeNid;
+    /// The event type of a numeric id.
+    TYPE "type": (event_type: TypeNid) => String;
+    /// Numeric id of a state key, user id or server name.
+    STATE_KEY_NID "key_nid": (state_key: String) => StateKeyNid;
+    /// The state key, user id or server name of a numeric id.
+    STATE_KEY "key": (state_key: StateKeyNid) => String;
+
+    /// A room's timeline.
+    TIMELINE "timeline": (room: RoomNid, at: Versionstamp) => TimelineEntry;
+    /// Events of this server's users by room, for federation.
+    LOCAL "local": (room: RoomNid, at: Versionstamp) => EventNid;
+    /// Every publication, in order, over all rooms.
+    STREAM "stream": (at: Versionstamp) => StreamEntry;
+    /// The newest entry of the stream (one key, `0`): what waiting readers watch.
+    STREAM_HEAD "stream_head": (zero: u64) => Versionstamp;
+    /// The newest entry of a room's timeline.
+    ROOM_HEAD "room_head": (room: RoomNid) => Versionstamp;
+    /// Forward extremities.
+    EXTREMITY "extremity": (room: RoomNid, event: EventNid) => ();
+
+    /// Current state, members not included.
+    STATE "state": (room: RoomNid, event_type: TypeNid, state_key: StateKeyNid) => EventNid;
+    /// Current members (users) of a room.
+    MEMBER "member": (room: RoomNid, user: StateKeyNid) => MembershipRecord;
+    /// Every value that a state entry ever had, members included.
+    STATE_AT "state_at": (room: RoomNid, event_type: TypeNid, state_key: StateKeyNid, at: Versionstamp) => EventNid;
+    /// Changes of a room's state in order, members included.
+    STATE_LOG "state_log": (room: RoomNid, at: Versionstamp) => StateChange;
+
+    /// Memberships of an audience: a user or a server.
+    MEMBERSHIP "membership": (audience: StateKeyNid, room: RoomNid) => MembershipRecord;
+    /// Changes of an audience's memberships in order.
+    MEMBERSHIP_LOG "membership_log": (audience: StateKeyNid, at: Versionstamp) => MembershipChange;
+    /// Number of joined users of a server in a room; present while it is not 0.
+    SERVER_USERS "server_users": (room: RoomNid, server: StateKeyNid) => u64;
+    /// Counters of a room (kind 1 timeline events, 2 joined, 3 invited, 4 messages); room 0 sums all rooms.
+    COUNTER "counter": (room: RoomNid, kind: u64) => u64;
+
+    /// Events that relate to an event.
+    RELATION "relation": (parent: EventNid, at: Versionstamp) => RelationEntry;
+    /// Threads of a room by root.
+    THREAD "thread": (room: RoomNid, root: EventNid) => ThreadRecord;
+    /// Where the newest event of a thread stands.
+    THREAD_AT "thread_at": (root: EventNid) => Versionstamp;
+    /// Threads of a room by newest event.
+    THREAD_ORDER "thread_order": (room: RoomNid, at: Versionstamp) => EventNid;
+    /// The redaction of an event.
+    REDACTION "redaction": (event: EventNid) => EventNid;
+    /// The event that a device's transaction id made, by user, device and scope (`type` or `redact`) with id.
+    TRANSACTION "transaction": (user: StateKeyNid, device: String, id: String) => EventNid;
+
+    /// Aliases.
+    ALIAS "alias": (alias: String) => AliasRecord;
+    /// Aliases of a room.
+    ROOM_ALIAS "room_alias": (room: RoomNid, alias: String) => ();
+    /// Rooms in the public directory.
+    PUBLISHED "published": (room: RoomNid) => ();
+
+    /// Unread events of a user.
+    NOTIFICATION "notification": (user: StateKeyNid, room: RoomNid, at: Versionstamp) => Notification;
+}

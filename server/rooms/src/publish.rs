@@ -1,0 +1,1 @@
+//! Publication: the one transaction that makes events visible.

@@ -1,0 +1,194 @@
+//! The values in the Rooms database. Fields are only ever appended (see `hearth_store::msgpack_value!`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EventNid, RoomNid, StateKeyNid, TypeNid};
+
+/// A room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// Room id.
+    pub room_id: String,
+    /// Room version id.
+    pub version: String,
+    /// Grows with every change of the current state: the guard of publication.
+    pub revision: u64,
+    /// Depth of the deepest forward extremity.
+    pub depth: u64,
+    /// `origin_server_ts` of the newest event, milliseconds.
+    pub last_event_ts: u64,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// In the timeline.
+    Accepted,
+    /// Refused by authorization; kept, shown to nobody.
+    Rejected,
+    /// Valid where it stands in the graph, refused by the current state.
+    SoftFailed,
+    /// Known without its place in the graph.
+    Outlier,
+}
+
+/// An event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Room.
+    pub room: RoomNid,
+    /// Event id.
+    pub event_id: String,
+    /// Canonical JSON of the PDU.
+    pub json: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// For a state event, the one that it replaced in the current state.
+    pub replaces: Option<EventNid>,
+    /// Device and transaction id that sent it, for `unsigned.transaction_id`.
+    pub transaction: Option<(String, String)>,
+}
+
+/// One entry of a room's timeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// The event.
+    pub event: EventNid,
+    /// Its type.
+    pub event_type: TypeNid,
+    /// Its sender.
+    pub sender: StateKeyNid,
+    /// Its state key, for a state event.
+    pub state_key: Option<StateKeyNid>,
+}
+
+/// One entry of the stream of all rooms.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamEntry {
+    /// The room.
+    pub room: RoomNid,
+    /// The event.
+    pub event: EventNid,
+    /// For a membership change, whose.
+    pub member: Option<StateKeyNid>,
+}
+
+/// A change of a room's current state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateChange {
+    /// Event type.
+    pub event_type: TypeNid,
+    /// State key.
+    pub state_key: StateKeyNid,
+    /// The new event.
+    pub event: EventNid,
+    /// The one before.
+    pub replaces: Option<EventNid>,
+}
+
+/// Membership in a room. The order is that of the codes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Membership {
+    /// `join`
+    Join,
+    /// `invite`
+    Invite,
+    /// `leave`
+    Leave,
+    /// `ban`
+    Ban,
+    /// `knock`
+    Knock,
+}
+
+/// An audience's (user's or server's) membership in a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MembershipRecord {
+    /// What it is now.
+    pub membership: Membership,
+    /// The member event; for a server, the one that made it so.
+    pub event: EventNid,
+    /// Who sent the member event.
+    pub sender: StateKeyNid,
+    /// The user left and forgot the room.
+    pub forgotten: bool,
+    /// The user was joined at some time (decides what a user who left may still read).
+    pub ever_joined: bool,
+}
+
+/// A change of an audience's membership.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MembershipChange {
+    /// The room.
+    pub room: RoomNid,
+    /// What it became.
+    pub membership: Membership,
+    /// What it was, `None` for the first.
+    pub previous: Option<Membership>,
+    /// The member event.
+    pub event: EventNid,
+}
+
+/// An event that relates to another one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelationEntry {
+    /// The relating event (the child).
+    pub event: EventNid,
+    /// `rel_type`.
+    pub rel_type: String,
+    /// The child's type.
+    pub event_type: TypeNid,
+    /// The child's sender.
+    pub sender: StateKeyNid,
+    /// `key` of an annotation.
+    pub key: Option<String>,
+}
+
+/// A thread, at its root.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ThreadRecord {
+    /// Number of events in it, redacted ones not counted.
+    pub count: u64,
+    /// The newest event in it.
+    pub latest: Option<EventNid>,
+    /// Users who sent into it (the root's sender included), at most 100.
+    pub participants: Vec<StateKeyNid>,
+}
+
+/// An alias of a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AliasRecord {
+    /// The room.
+    pub room: RoomNid,
+    /// Who made it.
+    pub creator: String,
+}
+
+/// An event that counts as unread for a user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notification {
+    /// The event.
+    pub event: EventNid,
+    /// Whether it notifies (else it only highlights or counts as unread).
+    pub notify: bool,
+    /// Whether it highlights.
+    pub highlight: bool,
+    /// The thread's root, for an event in a thread.
+    pub thread: Option<EventNid>,
+    /// The push actions as JSON, for `/notifications`.
+    pub actions: String,
+}
+
+hearth_store::msgpack_value!(
+    RoomRecord,
+    EventRecord,
+    TimelineEntry,
+    StreamEntry,
+    StateChange,
+    MembershipRecord,
+    MembershipChange,
+    RelationEntry,
+    ThreadRecord,
+    AliasRecord,
+    Notification,
+);
