@@ -5,8 +5,8 @@ use hearth_store::{Versionstamp, keyspace};
 use crate::{
     ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
     records::{
-        AliasRecord, EventRecord, MembershipChange, MembershipRecord, Notification, RelationEntry, RoomRecord,
-        StateChange, StreamEntry, ThreadRecord, TimelineEntry,
+        AliasRecord, EventRecord, LocalMember, MembershipChange, MembershipRecord, Notification, RelationEntry,
+        RoomRecord, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
     },
 };
 
@@ -60,13 +60,16 @@ keyspace! {
     MEMBERSHIP "membership": (audience: StateKeyNid, room: RoomNid) => MembershipRecord;
     /// Changes of an audience's memberships in order.
     MEMBERSHIP_LOG "membership_log": (audience: StateKeyNid, at: Versionstamp) => MembershipChange;
+    /// Joined users of this server in a room, with what push rules need; publication keeps it.
+    LOCAL_MEMBER "local_member": (room: RoomNid, user: StateKeyNid) => LocalMember;
     /// Number of joined users of a server in a room; present while it is not 0.
     SERVER_USERS "server_users": (room: RoomNid, server: StateKeyNid) => u64;
     /// Counters of a room (kind 1 timeline events, 2 joined, 3 invited, 4 messages); room 0 sums all rooms.
     COUNTER "counter": (room: RoomNid, kind: u64) => u64;
 
-    /// Events that relate to an event.
-    RELATION "relation": (parent: EventNid, at: Versionstamp) => RelationEntry;
+    /// Events that relate to an event, by kind of relation (so that the latest edit of an event with ten thousand
+    /// reactions is one short read).
+    RELATION "relation": (parent: EventNid, rel_type: String, at: Versionstamp) => RelationEntry;
     /// Threads of a room by root.
     THREAD "thread": (room: RoomNid, root: EventNid) => ThreadRecord;
     /// Where the newest event of a thread stands.

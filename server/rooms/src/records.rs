@@ -116,6 +116,15 @@ pub struct MembershipRecord {
     pub ever_joined: bool,
 }
 
+/// A joined user of this server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LocalMember {
+    /// User id.
+    pub user_id: String,
+    /// `displayname` of the member event.
+    pub displayname: Option<String>,
+}
+
 /// A change of an audience's membership.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembershipChange {
@@ -186,6 +195,7 @@ hearth_store::msgpack_value!(
     StreamEntry,
     StateChange,
     MembershipRecord,
+    LocalMember,
     MembershipChange,
     RelationEntry,
     ThreadRecord,
