@@ -6,6 +6,7 @@
 //!
 //! Knows no other database. Its keys are in `keys.rs` and known to nobody else.
 
+pub mod admin;
 pub mod audience;
 pub mod create;
 pub mod directory;
