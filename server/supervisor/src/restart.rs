@@ -24,7 +24,7 @@ impl Default for Restart {
     fn default() -> Self {
         Self {
             first: Duration::from_millis(500),
-            longest: Duration::from_secs(60),
+            longest: Duration::from_mins(1),
             jitter: 0.2,
             quick: Duration::from_secs(30),
             give_up_after: 5,

@@ -1,5 +1,6 @@
 //! The supervisor with real processes: small shell scripts that behave as a server would. Conditions are waited for, never slept for.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use hearth_supervisor::{
     CrashReason, Handle, LogSpec, OsLauncher, Readiness, Restart, Spec, State, Status, Stop, supervise,
@@ -15,9 +16,9 @@ echo "leaving" >&2"#;
 fn shell(script: &str) -> Spec {
     let mut spec = Spec::new("script", "/bin/sh")
         .args(["-c", script])
-        .readiness(Readiness::ReadyLine { deadline: Duration::from_secs(60) });
+        .readiness(Readiness::ReadyLine { deadline: Duration::from_mins(1) });
     spec.restart.first = Duration::from_millis(1);
-    spec.stop = Stop { after_stdin: Duration::from_secs(60), after_terminate: Duration::from_secs(60) };
+    spec.stop = Stop { after_stdin: Duration::from_mins(1), after_terminate: Duration::from_mins(1) };
     spec
 }
 
@@ -31,11 +32,9 @@ async fn start(spec: Spec) -> Handle {
 
 async fn until(handle: &Handle, condition: impl Fn(&Status) -> bool) -> Status {
     let mut status = handle.subscribe();
-    let found = tokio::time::timeout(Duration::from_secs(60), status.wait_for(condition)).await;
-    match found {
-        Ok(status) => status.expect("the supervisor should live").clone(),
-        Err(_) => panic!("it stayed {:?}\n{}", handle.status(), handle.tail(20).join("\n")),
-    }
+    let found = tokio::time::timeout(Duration::from_mins(1), status.wait_for(condition)).await;
+    let Ok(status) = found else { panic!("it stayed {:?}\n{}", handle.status(), handle.tail(20).join("\n")) };
+    status.expect("the supervisor should live").clone()
 }
 
 fn is_alive(pid: u32) -> bool {

@@ -1,6 +1,8 @@
 //! The supervisor's rules on a child that exists only in memory, under paused time: every deadline and every wait is checked to
 //! the millisecond, and nothing sleeps.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use hearth_supervisor::{
     CrashReason, Exit, ExitFuture, Handle, Health, Holder, Launcher, Obstacle, Output, Preflight, Process, Readiness,
     Restart, Spec, State, Status, Stop, probe, supervise,
@@ -138,7 +140,7 @@ impl Fixture {
 
     async fn until(&self, condition: impl Fn(&Status) -> bool) -> Status {
         let mut status = self.handle.subscribe();
-        let found = tokio::time::timeout(Duration::from_secs(3600), status.wait_for(condition)).await;
+        let found = tokio::time::timeout(Duration::from_hours(1), status.wait_for(condition)).await;
         found.expect("the state should come").expect("the supervisor should live").clone()
     }
 
@@ -149,7 +151,7 @@ impl Fixture {
 }
 
 fn spec() -> Spec {
-    let mut spec = Spec::new("fake", "fake").readiness(Readiness::ReadyLine { deadline: Duration::from_secs(60) });
+    let mut spec = Spec::new("fake", "fake").readiness(Readiness::ReadyLine { deadline: Duration::from_mins(1) });
     spec.restart = Restart {
         first: Duration::from_secs(1),
         longest: Duration::from_secs(8),
@@ -312,7 +314,7 @@ async fn a_child_that_never_gets_ready_is_killed() {
     let before = Instant::now();
     fixture.handle.start().await;
     let status = fixture.until(crashed).await;
-    assert_eq!(status.last_crash.unwrap().reason, CrashReason::NotReady(Duration::from_secs(60)));
+    assert_eq!(status.last_crash.unwrap().reason, CrashReason::NotReady(Duration::from_mins(1)));
     assert_eq!(before.elapsed().as_secs(), 60 + 5, "the deadline, then SIGTERM's time");
 }
 
