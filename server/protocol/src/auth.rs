@@ -1,9 +1,21 @@
-//! Authorization of events, over `ruma-state-res`.
+//! Authorization of events and power levels, over `ruma-state-res`.
 
-use ruma::events::{StateEventType, TimelineEventType};
+use std::collections::HashSet;
+
+use ruma::{
+    EventId, Int, OwnedUserId, UserId,
+    events::{StateEventType, TimelineEventType, room::power_levels::UserPowerLevel},
+    state_res::{
+        auth_types_for_event, check_state_dependent_auth_rules, check_state_independent_auth_rules,
+        events::{RoomCreateEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField},
+    },
+};
 use serde_json::value::RawValue;
 
 use crate::{Pdu, RoomVersion};
+
+/// Power level of a creator where no power levels event says otherwise, up to room version 11.
+const CREATOR_POWER: i32 = 100;
 
 /// Why the authorization rules refuse an event; the text names the rule.
 #[derive(Debug, thiserror::Error)]
@@ -15,20 +27,83 @@ pub struct Refused(pub String);
 pub fn auth_types(
     version: &RoomVersion,
     event_type: &TimelineEventType,
-    sender: &ruma::UserId,
+    sender: &UserId,
     state_key: Option<&str>,
     content: &RawValue,
 ) -> Result<Vec<(StateEventType, String)>, Refused> {
-    let _ = (version, event_type, sender, state_key, content);
-    todo!()
+    auth_types_for_event(event_type, sender, state_key, content, &version.rules.authorization).map_err(Refused)
 }
 
-/// Checks `pdu` against `state` (the state before it, or its auth events), state-independent rules included.
+/// Checks `pdu` against `state` (the state before it, or its auth events), state-independent rules included:
+/// every one of its auth events must be in `state`.
 pub fn check<'a>(
     version: &RoomVersion,
     pdu: &Pdu,
     state: impl Fn(&StateEventType, &str) -> Option<&'a Pdu>,
 ) -> Result<(), Refused> {
-    let _ = (version, pdu, state);
-    todo!()
+    let rules = &version.rules.authorization;
+    let types = auth_types(version, &pdu.event_type, &pdu.sender, pdu.state_key.as_deref(), &pdu.content)?;
+    let mut known: Vec<&Pdu> = types.iter().filter_map(|(kind, key)| state(kind, key)).collect();
+    if rules.room_create_event_id_as_room_id {
+        known.extend(state(&StateEventType::RoomCreate, ""));
+    }
+    let find = |id: &EventId| known.iter().copied().find(|event| event.event_id == id);
+    check_state_independent_auth_rules(rules, pdu, find).map_err(Refused)?;
+    check_state_dependent_auth_rules(rules, pdu, state).map_err(Refused)
+}
+
+/// The power levels that hold in a room
+/// ([`m.room.power_levels`](https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels)), creators'
+/// infinite power from room version 12 on included.
+pub struct PowerLevels<'a> {
+    version: &'a RoomVersion,
+    creators: HashSet<OwnedUserId>,
+    event: Option<RoomPowerLevelsEvent<&'a Pdu>>,
+}
+
+impl<'a> PowerLevels<'a> {
+    /// From the room's create event and its current power levels event, if it has one.
+    pub fn new(version: &'a RoomVersion, create: &'a Pdu, power_levels: Option<&'a Pdu>) -> Result<Self, Refused> {
+        let creators = RoomCreateEvent::new(create).creators(&version.rules.authorization).map_err(Refused)?;
+        Ok(Self { version, creators, event: power_levels.map(RoomPowerLevelsEvent::new) })
+    }
+
+    /// The power of a user.
+    pub fn of(&self, user: &UserId) -> Result<UserPowerLevel, Refused> {
+        let rules = &self.version.rules.authorization;
+        let is_creator = self.creators.contains(user);
+        if is_creator && rules.explicitly_privilege_room_creators {
+            return Ok(UserPowerLevel::Infinite);
+        }
+        match &self.event {
+            Some(event) => event.user_power_level(user, rules).map(UserPowerLevel::Int).map_err(Refused),
+            None if is_creator => Ok(UserPowerLevel::Int(CREATOR_POWER.into())),
+            None => Ok(UserPowerLevel::Int(Int::from(0))),
+        }
+    }
+
+    /// The power that an action (`ban`, `invite`, `kick`, `redact`) needs.
+    pub fn needed_to(&self, action: RoomPowerLevelsIntField) -> Result<Int, Refused> {
+        match &self.event {
+            Some(event) => event.get_as_int_or_default(action, &self.version.rules.authorization).map_err(Refused),
+            None => Ok(action.default_value()),
+        }
+    }
+
+    /// Whether a user may do an action.
+    pub fn may(&self, user: &UserId, action: RoomPowerLevelsIntField) -> Result<bool, Refused> {
+        Ok(self.of(user)? >= self.needed_to(action)?)
+    }
+
+    /// Whether a user may send events of a type; `state` tells state events from others.
+    pub fn may_send(&self, user: &UserId, event_type: &TimelineEventType, state: bool) -> Result<bool, Refused> {
+        let needed = match &self.event {
+            Some(event) => event
+                .event_power_level(event_type, state.then_some(""), &self.version.rules.authorization)
+                .map_err(Refused)?,
+            None if state => RoomPowerLevelsIntField::StateDefault.default_value(),
+            None => RoomPowerLevelsIntField::EventsDefault.default_value(),
+        };
+        Ok(self.of(user)? >= needed)
+    }
 }

@@ -22,4 +22,9 @@ impl RoomVersion {
         }
         Some(Self { id: id.clone(), rules: id.rules()? })
     }
+
+    /// Whether the room id is the create event's id with another sigil (version 12 on).
+    pub fn room_id_is_create_event(&self) -> bool {
+        self.rules.authorization.room_create_event_id_as_room_id
+    }
 }
