@@ -43,7 +43,7 @@ export async function login(server, name, options = {}) {
         accessToken: session.access_token,
         timelineSupport: true,
     });
-    await client.startClient({ initialSyncLimit: 20, threadSupport: true, lazyLoadMembers: true, pollTimeout: 10_000 });
+    await client.startClient({ initialSyncLimit: 500, threadSupport: true, lazyLoadMembers: true, pollTimeout: 10_000 });
     await until(client, sdk.ClientEvent.Sync, () => client.isInitialSyncComplete(), "initial sync");
     return client;
 }
