@@ -119,6 +119,7 @@ impl<T: TuplePack> TuplePack for Prefixed<'_, T> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // keys are passed as literals: `&` before each would be noise
 impl<K: Key, V: Value> Table<K, V> {
     /// Declares a table. Use [`keyspace!`](crate::keyspace!), which also documents it.
     pub const fn new(database: &'static str, name: &'static str) -> Self {
@@ -171,7 +172,7 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 
     /// Reads many entries: everything below `prefix`, to be narrowed with [`Scan`]'s methods.
-    pub fn scan<'t>(&'t self, prefix: impl TuplePack) -> Scan<'t, K, V> {
+    pub fn scan(&self, prefix: impl TuplePack) -> Scan<'_, K, V> {
         let begin = self.pack(&prefix);
         let end = past(&begin);
         Scan { table: self, read: RangeRead { begin, end, limit: None, reverse: false, snapshot: false } }
@@ -200,6 +201,7 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // keys are passed as literals: `&` before each would be noise
 impl<K: Key> Table<K, u64> {
     /// Adds `delta` to the number at `key` (two's complement, so that a negative one subtracts) without a read conflict.
     pub fn add(&self, tx: &Transaction, key: K::Ref<'_>, delta: i64) {
@@ -207,6 +209,7 @@ impl<K: Key> Table<K, u64> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // keys are passed as literals: `&` before each would be noise
 impl<K: Key> Table<K, Versionstamp> {
     /// Writes the versionstamp that this transaction's commit will get (with `user_version`) at `key`.
     pub fn set_to_commit_stamp(&self, tx: &Transaction, key: K::Ref<'_>, user_version: u16) {

@@ -12,6 +12,7 @@
 //!
 //! The store knows nothing of Matrix.
 
+mod engine;
 mod error;
 pub mod keyspace;
 pub mod limits;

@@ -1,5 +1,12 @@
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use rand::Rng;
+use tracing::Instrument;
+
+use crate::engine::embedded::{Embedded, EmbeddedTransaction};
+use crate::engine::{StoreEngine, TransactionEngine};
 use crate::{AsStoreError, Committed, OpenError, StoreError, Transaction, Version};
 
 /// How the embedded engine is opened.
@@ -27,28 +34,56 @@ pub struct StoreStats {
 }
 
 /// An open store. Cheap to clone.
+///
+/// When the last handle (and the last [`Transaction`]) goes away without [`Self::close`], the embedded engine
+/// finishes its commits in that drop, which blocks for a few milliseconds.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    engine: StoreEngine,
+}
 
+/// The pause before the second attempt; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// A transaction that outlives its lifetime again and again does too much; waiting longer does not help it.
+const TOO_OLD_ATTEMPTS: u32 = 5;
+
+// See `Transaction`: a remote engine waits where the embedded one does not.
+#[allow(clippy::unused_async)]
 impl Store {
     /// Opens (or creates) an embedded store. Takes the operating-system lock on the directory.
     pub async fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let _ = options;
-        todo!()
+        let path = options.path.clone();
+        let opened = tokio::task::spawn_blocking(move || Embedded::open(&options)).await;
+        let engine = opened.map_err(|error| OpenError::Unreadable { path, detail: error.to_string() })??;
+        Ok(Self { engine: StoreEngine::Embedded(Arc::new(engine)) })
     }
 
     /// An empty store in memory, for tests.
+    ///
+    /// # Panics
+    ///
+    /// Where the system gives no thread.
     pub fn memory() -> Self {
-        todo!()
+        let engine = Embedded::memory().expect("memory does not fail, and a test can have a thread");
+        Self { engine: StoreEngine::Embedded(Arc::new(engine)) }
     }
 
     /// Begins a transaction by hand.
     pub fn begin(&self) -> Transaction {
-        todo!()
+        let engine = match &self.engine {
+            StoreEngine::Embedded(engine) => {
+                TransactionEngine::Embedded(Arc::new(EmbeddedTransaction::new(engine.clone())))
+            }
+        };
+        Transaction::new(engine)
     }
 
     /// Runs `body` in a transaction and commits it, again from the start (with backoff) when it conflicts.
     /// `body` must be idempotent and do no network I/O. `name` labels the tracing span.
+    ///
+    /// A conflict means that another transaction succeeded, so conflicts are retried for as long as they come;
+    /// a transaction that grows too old is given up after a few attempts.
     pub async fn transact<T, E, F, Fut>(&self, name: &'static str, body: F) -> Result<T, E>
     where
         F: Fn(Transaction) -> Fut + Send + Sync,
@@ -67,22 +102,69 @@ impl Store {
         E: AsStoreError + Send,
         T: Send,
     {
-        let _ = (name, body);
-        todo!()
+        let span = tracing::debug_span!("transaction", name, attempts = tracing::field::Empty);
+        let run = async {
+            let mut attempts = 0;
+            let mut too_old = 0;
+            loop {
+                attempts += 1;
+                let transaction = self.begin();
+                let outcome = match body(transaction.clone()).await {
+                    Ok(value) => transaction.commit().await.map(|committed| (value, committed)).map_err(E::from),
+                    Err(error) => Err(error),
+                };
+                let error = match outcome {
+                    Ok(done) => {
+                        tracing::Span::current().record("attempts", attempts);
+                        return Ok(done);
+                    }
+                    Err(error) => error,
+                };
+                match error.as_store_error() {
+                    Some(StoreError::TransactionTooOld) if too_old + 1 < TOO_OLD_ATTEMPTS => too_old += 1,
+                    Some(StoreError::Conflict) => {}
+                    _ => return Err(error),
+                }
+                drop(transaction);
+                tracing::trace!(attempts, "transaction is retried");
+                tokio::time::sleep(pause(attempts)).await;
+            }
+        };
+        run.instrument(span).await
     }
 
     /// The version of the newest commit that is visible to new transactions.
     pub async fn current_version(&self) -> Result<Version, StoreError> {
-        todo!()
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.current_version(),
+        }
     }
 
     /// Figures for the dashboard.
     pub fn stats(&self) -> StoreStats {
-        todo!()
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.stats(),
+        }
+    }
+
+    /// Resolves when the store has failed (the disk broke or is full). From then on every operation fails with the
+    /// same error, so the process should say so and end; pending forever otherwise.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + 'static {
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.failed(),
+        }
     }
 
     /// Finishes pending commits and releases the directory. Later use fails with [`StoreError::Closed`].
     pub async fn close(&self) {
-        todo!()
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.close().await,
+        }
     }
+}
+
+/// How long to wait after the `attempts`th attempt: random, so that those who conflicted part ways.
+fn pause(attempts: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE);
+    longest.mul_f64(rand::thread_rng().gen_range(0.1..1.0))
 }

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use crate::engine::{TransactionEngine, WatchEngine};
 use crate::{StoreError, Version, Versionstamp};
 
 /// A key and its value, as read from a range.
@@ -48,102 +49,140 @@ pub struct Committed {
 }
 
 /// A transaction. Cloning gives another handle on the same one.
+///
+/// It sees the store as of its first read, plus its own writes. A transaction that is dropped without
+/// [`Self::commit`] never happened.
 #[derive(Clone, Debug)]
-pub struct Transaction {}
+pub struct Transaction {
+    engine: TransactionEngine,
+}
 
 /// Resolves when the watched key's value changes after the transaction that made the watch committed.
 #[derive(Debug)]
-pub struct Watch {}
+pub struct Watch {
+    engine: WatchEngine,
+}
 
 impl Watch {
-    /// Waits for the change.
+    /// Waits for the change. Fails with [`StoreError::Closed`] where the transaction did not commit.
     pub async fn changed(self) -> Result<(), StoreError> {
-        todo!()
+        match self.engine {
+            WatchEngine::Embedded(watch) => watch.changed().await,
+        }
     }
 }
 
+// The embedded engine reads in place (see its module), so that some of these never wait; a remote one does.
+#[allow(clippy::unused_async)]
 impl Transaction {
+    pub(crate) fn new(engine: TransactionEngine) -> Self {
+        Self { engine }
+    }
+
     /// The version at which this transaction reads.
     pub async fn read_version(&self) -> Result<Version, StoreError> {
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.read_version(),
+        }
     }
 
     /// The value of `key`, seeing this transaction's own writes; adds a read conflict.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let _ = key;
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.get(key, true),
+        }
     }
 
     /// Like [`Self::get`] without a read conflict.
     pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let _ = key;
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.get(key, false),
+        }
     }
 
-    /// Reads a range, seeing this transaction's own writes.
+    /// Reads a range, seeing this transaction's own writes. What was really read becomes the read conflict:
+    /// where the limit ends the read, up to the last entry.
     pub async fn range(&self, read: &RangeRead) -> Result<Vec<KeyValue>, StoreError> {
-        let _ = read;
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.range(read),
+        }
     }
 
     /// Buffers a write. Limits are checked at commit.
     pub fn set(&self, key: &[u8], value: &[u8]) {
-        let _ = (key, value);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.set(key, value),
+        }
     }
 
     /// Buffers a deletion.
     pub fn clear(&self, key: &[u8]) {
-        let _ = key;
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.clear(key),
+        }
     }
 
     /// Buffers the deletion of `begin..end`.
     pub fn clear_range(&self, begin: &[u8], end: &[u8]) {
-        let _ = (begin, end);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.clear_range(begin, end),
+        }
     }
 
     /// Buffers an atomic operation.
     pub fn atomic(&self, op: AtomicOp, key: &[u8], operand: &[u8]) {
-        let _ = (op, key, operand);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.atomic(op, key, operand),
+        }
     }
 
     /// Buffers a write whose key holds an incomplete versionstamp: the last four bytes of `key` are its
     /// little-endian offset (as `pack_with_versionstamp` of the tuple layer produces) and are cut off.
+    ///
+    /// Until the commit nobody knows the key: this transaction's reads of where it may come to lie fail with
+    /// [`StoreError::AccessedUnreadable`].
     pub fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) {
-        let _ = (key, value);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.set_versionstamped_key(key, value),
+        }
     }
 
     /// Buffers a write whose value holds an incomplete versionstamp at the offset in its last four bytes.
     pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) {
-        let _ = (key, value);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.set_versionstamped_value(key, value),
+        }
     }
 
     /// Makes this transaction conflict with writes to `begin..end`.
     pub fn add_read_conflict_range(&self, begin: &[u8], end: &[u8]) {
-        let _ = (begin, end);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.add_read_conflict_range(begin, end),
+        }
     }
 
     /// Makes readers of `begin..end` conflict with this transaction.
     pub fn add_write_conflict_range(&self, begin: &[u8], end: &[u8]) {
-        let _ = (begin, end);
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.add_write_conflict_range(begin, end),
+        }
     }
 
-    /// Watches `key` from the state that this transaction reads. Active once the transaction commits
-    /// (a read-only commit counts).
+    /// Watches `key` from the state that this transaction leaves. Active once the transaction commits
+    /// (a read-only commit counts). Adds no read conflict.
     pub async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
-        let _ = key;
-        todo!()
+        let engine = match &self.engine {
+            TransactionEngine::Embedded(transaction) => WatchEngine::Embedded(transaction.watch(key)?),
+        };
+        Ok(Watch { engine })
     }
 
     /// Commits. Used by hand only where [`crate::Store::transact`] does not fit.
+    ///
+    /// Dropping the future once it was polled leaves open whether the transaction commits.
     pub async fn commit(&self) -> Result<Committed, StoreError> {
-        todo!()
+        match &self.engine {
+            TransactionEngine::Embedded(transaction) => transaction.commit().await,
+        }
     }
 }
