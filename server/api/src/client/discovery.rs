@@ -1,0 +1,71 @@
+//! [Server discovery](https://spec.matrix.org/v1.19/client-server-api/#server-discovery), versions, capabilities, and the
+//! health check.
+
+use axum::{Json, Router, extract::State, routing::get};
+use http::StatusCode;
+use ruma::api::client::discovery::{
+    discover_homeserver::{self, HomeserverInfo},
+    get_capabilities::v3 as get_capabilities,
+};
+use serde_json::{Value, json};
+
+use super::{ApiError, Args, ClientState, route};
+
+/// Versions of the specification whose endpoints, as far as they are part of an ordinary session, answer here.
+const VERSIONS: [&str; 16] = [
+    "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12", "v1.13",
+    "v1.14", "v1.15", "v1.16",
+];
+
+/// The routes of this part.
+pub(super) fn routes() -> Router<ClientState> {
+    let router = Router::new()
+        .route("/_matrix/client/versions", get(versions))
+        .route("/.well-known/matrix/server", get(server_address))
+        .route("/_hearth/health", get(health));
+    let router = route(router, capabilities);
+    route(router, client_address)
+}
+
+/// `GET /_matrix/client/versions`. Not by ruma's type: clients send whatever token they have left here, and a stale one must not
+/// matter.
+async fn versions() -> Json<Value> {
+    Json(json!({
+        "versions": VERSIONS,
+        "unstable_features": {
+            "org.matrix.msc2432": true,
+        },
+    }))
+}
+
+/// `GET /_matrix/client/v3/capabilities`
+async fn capabilities(
+    state: ClientState,
+    _: Args<get_capabilities::Request>,
+) -> Result<get_capabilities::Response, ApiError> {
+    let _ = state;
+    Ok(get_capabilities::Response::new(Default::default()))
+}
+
+/// `GET /.well-known/matrix/client`
+async fn client_address(
+    state: ClientState,
+    _: Args<discover_homeserver::Request>,
+) -> Result<discover_homeserver::Response, ApiError> {
+    Ok(discover_homeserver::Response::new(HomeserverInfo::new(state.public_base_url.clone())))
+}
+
+/// `GET /.well-known/matrix/server`
+async fn server_address(State(state): State<ClientState>) -> Result<Json<Value>, ApiError> {
+    let address = state.federation_address.as_deref();
+    let address = address.ok_or_else(|| ApiError::not_found("This server does not federate."))?;
+    Ok(Json(json!({ "m.server": address })))
+}
+
+/// `GET /_hearth/health`: 200 while the store answers.
+async fn health(State(state): State<ClientState>) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+    match state.rooms.store().current_version().await {
+        Ok(_) => Ok(Json(json!({ "status": "ok" }))),
+        Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "store failed" })))),
+    }
+}

@@ -1,0 +1,41 @@
+//! The client-server API: <https://spec.matrix.org/v1.19/client-server-api/>.
+//!
+//! Every request takes the same way: [`observe`] gives it an id, a span and its CORS headers; the router finds
+//! the endpoint; [`endpoint`] checks the limits and the token and parses it into ruma's type; the handler calls one
+//! database function; [`error`] turns failures into Matrix codes. Handlers live in the folders below, each with
+//! its `routes()`.
+
+mod account;
+mod discovery;
+pub mod endpoint;
+pub mod error;
+mod observe;
+pub mod rate_limit;
+mod room_read;
+mod room_write;
+mod state;
+mod sync;
+
+use axum::{Router, middleware};
+
+pub use endpoint::{Args, route};
+pub use error::ApiError;
+pub use rate_limit::RateLimiter;
+pub use state::{ClientParts, ClientState};
+
+/// The whole client API with `/.well-known/matrix` and `/_hearth/health`.
+///
+/// The listener must add [`axum::extract::ConnectInfo`] with the peer's socket address to every request, so that
+/// limits by address work.
+pub fn router(state: ClientState) -> Router {
+    Router::new()
+        .merge(discovery::routes())
+        .merge(account::routes())
+        .merge(room_write::routes())
+        .merge(room_read::routes())
+        .merge(sync::routes())
+        .fallback(async || ApiError::unrecognized())
+        .method_not_allowed_fallback(async || ApiError::wrong_method())
+        .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
+        .with_state(state)
+}
