@@ -12,6 +12,7 @@ use axum::{
 use hearth_accounts::AccountError;
 use hearth_rooms::RoomError;
 use hearth_store::StoreError;
+use hearth_transitory::TransitoryError;
 use http::{HeaderValue, StatusCode, header};
 use ruma::api::{
     client::uiaa::UiaaInfo,
@@ -277,6 +278,15 @@ impl From<AccountError> for ApiError {
             AccountError::ProfileTooLarge => Self::custom(StatusCode::BAD_REQUEST, "M_PROFILE_TOO_LARGE", message),
             AccountError::TooLarge(_) => Self::too_large(message),
             AccountError::Internal(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<TransitoryError> for ApiError {
+    fn from(error: TransitoryError) -> Self {
+        match error {
+            TransitoryError::Store(error) => error.into(),
+            TransitoryError::Corrupt(_) => Self::internal(&error),
         }
     }
 }

@@ -1,13 +1,19 @@
 //! The client-server API: <https://spec.matrix.org/v1.19/client-server-api/>.
 //!
+//! A handler is `async fn send(state: ClientState, args: Args<R>) -> Result<R::OutgoingResponse, ApiError>` with ruma's
+//! request type `R`; `args.session` is a [`hearth_accounts::Session`], an `Option` of one or `()`, as ruma's scheme for
+//! `R` says. [`route`] registers it under every path (`r0`, `v3`, unstable) and the right method. `?` turns the databases'
+//! errors into answers. What ruma has no type for is a plain axum handler with [`extract::Json`] and
+//! [`extract::Authenticated`].
+//!
 //! Every request takes the same way: [`observe`] gives it an id, a span and its CORS headers; the router finds
-//! the endpoint; [`endpoint`] checks the limits and the token and parses it into ruma's type; the handler calls one
+//! the endpoint; [`extract`] checks the limits and the token and parses it into ruma's type; the handler calls one
 //! database function; [`error`] turns failures into Matrix codes. Handlers live in the folders below, each with
 //! its `routes()`.
 
 mod account;
 mod discovery;
-pub mod endpoint;
+pub mod extract;
 pub mod error;
 mod observe;
 pub mod rate_limit;
@@ -18,7 +24,7 @@ mod sync;
 
 use axum::{Router, middleware};
 
-pub use endpoint::{Args, route};
+pub use extract::{Args, route};
 pub use error::ApiError;
 pub use rate_limit::RateLimiter;
 pub use state::{ClientParts, ClientState};

@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request, State},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
 };
@@ -25,6 +25,8 @@ use ruma::api::{
     error::{DeserializationError, ErrorKind, FromHttpRequestError},
     path_builder::PathBuilder,
 };
+
+use serde::de::DeserializeOwned;
 
 use super::{
     ApiError, ClientState,
@@ -89,6 +91,47 @@ macro_rules! anonymous {
     )*};
 }
 anonymous!(NoAccessToken, NoAuthentication, AppserviceTokenOptional);
+
+/// For plain axum handlers: wants an access token.
+#[derive(Debug)]
+pub struct Authenticated(pub Session);
+
+impl FromRequestParts<ClientState> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ClientState) -> Result<Self, ApiError> {
+        let session = authenticate(state, parts, peer_address(parts), true).await?;
+        session.map(Self).ok_or_else(ApiError::missing_token)
+    }
+}
+
+/// For plain axum handlers without a token: counts the request against the limits of its address.
+#[derive(Debug)]
+pub struct Anonymous(pub IpAddr);
+
+impl FromRequestParts<ClientState> for Anonymous {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ClientState) -> Result<Self, ApiError> {
+        let address = peer_address(parts);
+        authenticate(state, parts, address, false).await?;
+        Ok(Self(address))
+    }
+}
+
+/// For plain axum handlers: a body that is one JSON object, with the same checks as for ruma's types.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<ClientState> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &ClientState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = read_json(&parts, body).await?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| ApiError::bad_json(error.to_string()))
+    }
+}
 
 /// Registers `handler` under every path of `R`, stable, old and unstable.
 ///
