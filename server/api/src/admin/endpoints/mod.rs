@@ -1,0 +1,85 @@
+//! The admin API's endpoints, one module for each kind of thing, and the extractors that they share.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Request},
+};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Admin, error::AdminError};
+
+pub(super) mod live;
+mod logs;
+pub(super) mod overview;
+mod registration_tokens;
+mod rooms;
+mod users;
+
+/// All endpoints, relative to `/_hearth/admin/v1`.
+pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::default()
+        .routes(routes!(overview::overview))
+        .routes(routes!(overview::routes))
+        .routes(routes!(live::events))
+        .routes(routes!(logs::logs))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::get))
+        .routes(routes!(users::reset_password))
+        .routes(routes!(users::deactivate))
+        .routes(routes!(users::set_admin))
+        .routes(routes!(users::devices))
+        .routes(routes!(users::delete_device))
+        .routes(routes!(rooms::list))
+        .routes(routes!(rooms::get))
+        .routes(routes!(rooms::members))
+        .routes(routes!(rooms::state))
+        .routes(routes!(registration_tokens::list, registration_tokens::create))
+        .routes(routes!(registration_tokens::delete))
+}
+
+/// A JSON body whose faults are answered as [`AdminError`].
+pub(super) struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = AdminError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, AdminError> {
+        let Json(value) = Json::from_request(request, state).await?;
+        Ok(Self(value))
+    }
+}
+
+/// A query whose faults are answered as [`AdminError`].
+pub(super) struct Query<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = AdminError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AdminError> {
+        let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state).await?;
+        Ok(Self(value))
+    }
+}
+
+/// Path parameters whose faults are answered as [`AdminError`].
+pub(super) struct Path<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = AdminError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AdminError> {
+        let axum::extract::Path(value) = axum::extract::Path::from_request_parts(parts, state).await?;
+        Ok(Self(value))
+    }
+}
+
+fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
