@@ -8,25 +8,37 @@
 
 pub mod admin;
 pub mod audience;
+mod cache;
+pub mod client_form;
 pub mod create;
 pub mod directory;
 mod error;
+pub mod event_filter;
 mod ids;
 pub mod keys;
+pub mod loading;
+pub mod lookup;
 pub mod membership;
 pub mod notifications;
+pub mod position;
 pub mod public_rooms;
 mod publish;
 mod records;
 pub mod relations;
 mod rooms;
+mod scan;
 pub mod send;
 pub mod state;
 pub mod timeline;
 pub mod visibility;
 
+pub use cache::CacheStats;
+pub use client_form::Reader;
 pub use error::RoomError;
+pub use event_filter::EventFilter;
 pub use ids::{EventNid, RoomNid, StateKeyNid, TypeNid};
 pub use notifications::PushRules;
+pub use position::Position;
 pub use records::{Membership, Outcome};
 pub use rooms::{Rooms, RoomsConfig};
+pub use visibility::View;

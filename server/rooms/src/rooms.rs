@@ -4,7 +4,7 @@ use hearth_protocol::SigningKey;
 use hearth_store::Store;
 use ruma::{OwnedServerName, RoomVersionId};
 
-use crate::notifications::PushRules;
+use crate::{lookup::Caches, notifications::PushRules};
 
 /// What the Rooms database needs to know.
 pub struct RoomsConfig {
@@ -23,12 +23,14 @@ pub struct Rooms {
     pub(crate) config: Arc<RoomsConfig>,
     /// Whose push rules decide about notification rows at publication.
     pub(crate) push_rules: Arc<dyn PushRules>,
+    /// What is read often and never changes.
+    pub(crate) caches: Arc<Caches>,
 }
 
 impl Rooms {
     /// Opens the database on `store`.
     pub fn new(store: Store, config: RoomsConfig, push_rules: Arc<dyn PushRules>) -> Self {
-        Self { store, config: Arc::new(config), push_rules }
+        Self { store, config: Arc::new(config), push_rules, caches: Arc::default() }
     }
 
     /// The store, for the sync engine's reading transactions and watches.

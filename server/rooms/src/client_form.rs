@@ -1,0 +1,250 @@
+//! Events in the form that clients get: `unsigned` and bundled aggregations included.
+
+use hearth_protocol::client_event::{UnsignedData, to_client};
+use hearth_store::{Transaction, Versionstamp};
+use ruma::{
+    DeviceId, MilliSecondsSinceUnixEpoch, UserId,
+    events::{AnyStateEvent, AnyTimelineEvent, TimelineEventType},
+    serde::Raw,
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    EventNid, Membership, RoomError, Rooms, audience::TimelineEvent, keys, loading::LoadedEvent, lookup::corrupt,
+    visibility::View,
+};
+
+/// Who reads, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The user's device: events that it sent show their transaction id.
+    pub device: Option<&'a DeviceId>,
+    /// Whether events carry `room_id` (not inside `/sync`).
+    pub with_room_id: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of everything but `/sync`.
+    pub fn new(user: &'a UserId, device: Option<&'a DeviceId>) -> Self {
+        Self { user, device, with_room_id: true }
+    }
+
+    /// A reader of `/sync`, where events carry no room id.
+    pub fn in_sync(user: &'a UserId, device: Option<&'a DeviceId>) -> Self {
+        Self { user, device, with_room_id: false }
+    }
+}
+
+/// References that are bundled with an event at most.
+const MAX_REFERENCES: usize = 100;
+/// Edits or thread replies that are looked at for the latest visible one.
+const MAX_CANDIDATES: usize = 50;
+
+impl Rooms {
+    /// Serializes events of a timeline for a client, bundled aggregations included. The view must be that of the reader,
+    /// and allow the events.
+    pub async fn client_events(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        reader: &Reader<'_>,
+        events: &[TimelineEvent],
+    ) -> Result<Vec<Raw<AnyTimelineEvent>>, RoomError> {
+        let now = MilliSecondsSinceUnixEpoch::now();
+        let mut written = Vec::with_capacity(events.len());
+        for event in events {
+            written.push(self.write_event(tx, view, reader, &event.event, &event.at, now, true).await?);
+        }
+        Ok(written)
+    }
+
+    /// Serializes events of a room's state for a client. They carry no aggregations, which are for timelines alone.
+    pub async fn client_state(
+        &self,
+        tx: &Transaction,
+        reader: &Reader<'_>,
+        events: &[LoadedEvent],
+    ) -> Result<Vec<Raw<AnyStateEvent>>, RoomError> {
+        let now = MilliSecondsSinceUnixEpoch::now();
+        let mut written = Vec::with_capacity(events.len());
+        for event in events {
+            let unsigned = self.unsigned(tx, reader, event, now).await?;
+            written.push(to_client(&event.pdu, &unsigned, reader.with_room_id).cast_unchecked());
+        }
+        Ok(written)
+    }
+
+    #[allow(clippy::too_many_arguments)] // One internal step; a struct for it would be used once.
+    async fn write_event(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        reader: &Reader<'_>,
+        event: &LoadedEvent,
+        at: &Versionstamp,
+        now: MilliSecondsSinceUnixEpoch,
+        bundle_threads: bool,
+    ) -> Result<Raw<AnyTimelineEvent>, RoomError> {
+        let mut unsigned = self.unsigned(tx, reader, event, now).await?;
+        unsigned.membership = Some(view.membership_after(at).unwrap_or(Membership::Leave).as_str().to_owned());
+        if event.redaction.is_none() {
+            unsigned.relations = Box::pin(self.aggregate(tx, view, reader, event, now, bundle_threads)).await?;
+        }
+        Ok(to_client(&event.pdu, &unsigned, reader.with_room_id))
+    }
+
+    /// What `unsigned` holds wherever the event is shown.
+    async fn unsigned(
+        &self,
+        tx: &Transaction,
+        reader: &Reader<'_>,
+        event: &LoadedEvent,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<UnsignedData, RoomError> {
+        let stored = &event.stored;
+        let mut unsigned = UnsignedData {
+            age: Some(i64::from(now.0) - i64::from(event.pdu.origin_server_ts.0)),
+            ..UnsignedData::default()
+        };
+        if let (Some((device, transaction_id)), Some(reading)) = (&stored.transaction, reader.device)
+            && event.pdu.sender == reader.user
+            && device == reading.as_str()
+        {
+            unsigned.transaction_id = Some(transaction_id.as_str().into());
+        }
+        if let Some(replaced) = stored.replaces {
+            let replaced = self.load_event(tx, replaced).await?;
+            unsigned.prev_content = Some(replaced.pdu.content.clone());
+            unsigned.replaces_state = Some(replaced.pdu.event_id.clone());
+        }
+        if let Some(redaction) = &event.redaction {
+            let none = UnsignedData::default();
+            unsigned.redacted_because = Some(to_client(&redaction.pdu, &none, reader.with_room_id));
+        }
+        Ok(unsigned)
+    }
+
+    /// Bundled [aggregations](https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events).
+    async fn aggregate(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        reader: &Reader<'_>,
+        event: &LoadedEvent,
+        now: MilliSecondsSinceUnixEpoch,
+        bundle_threads: bool,
+    ) -> Result<Option<Box<RawValue>>, RoomError> {
+        let nid = event.stored.nid;
+        if keys::RELATION.scan((nid,)).snapshot().first(tx).await?.is_none() {
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        if let Some((at, edit)) = self.latest_edit(tx, view, event).await? {
+            let edit = Box::pin(self.write_event(tx, view, reader, &edit, &at, now, false)).await?;
+            parts.push(format!("\"m.replace\":{}", edit.json().get()));
+        }
+        if bundle_threads && let Some(thread) = self.thread_summary(tx, view, reader, event, now).await? {
+            parts.push(format!("\"m.thread\":{thread}"));
+        }
+        let references = self.references(tx, view, nid).await?;
+        if !references.is_empty() {
+            let chunk = serde_json::json!({ "chunk": references });
+            parts.push(format!("\"m.reference\":{chunk}"));
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        RawValue::from_string(format!("{{{}}}", parts.join(","))).map(Some).map_err(corrupt)
+    }
+
+    /// The newest valid [replacement](https://spec.matrix.org/v1.19/client-server-api/#event-replacements):
+    /// same sender and type, neither side a state event, not redacted.
+    async fn latest_edit(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        event: &LoadedEvent,
+    ) -> Result<Option<(Versionstamp, LoadedEvent)>, RoomError> {
+        if event.pdu.state_key.is_some() || event.pdu.event_type == TimelineEventType::RoomRedaction {
+            return Ok(None);
+        }
+        let scan = keys::RELATION.scan((event.stored.nid, "m.replace")).snapshot().reverse().limit(MAX_CANDIDATES);
+        for ((.., at), relation) in scan.all(tx).await? {
+            if !view.can_see_message(&at) {
+                continue;
+            }
+            let edit = self.load_event(tx, relation.event).await?;
+            if edit.redaction.is_none()
+                && edit.pdu.sender == event.pdu.sender
+                && edit.pdu.event_type == event.pdu.event_type
+                && edit.pdu.state_key.is_none()
+            {
+                return Ok(Some((at, edit)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `m.thread`: count, newest event, and whether the reader took part.
+    async fn thread_summary(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        reader: &Reader<'_>,
+        root: &LoadedEvent,
+        now: MilliSecondsSinceUnixEpoch,
+    ) -> Result<Option<String>, RoomError> {
+        let nid = root.stored.nid;
+        let Some(thread) = keys::THREAD.get_snapshot(tx, (root.stored.room, nid)).await? else { return Ok(None) };
+        let Some((at, latest)) = self.latest_in_thread(tx, view, nid).await? else { return Ok(None) };
+        let latest = Box::pin(self.write_event(tx, view, reader, &latest, &at, now, false)).await?;
+        let participated = view.user.is_some_and(|user| thread.participants.contains(&user));
+        Ok(Some(format!(
+            "{{\"count\":{},\"current_user_participated\":{participated},\"latest_event\":{}}}",
+            thread.count,
+            latest.json().get(),
+        )))
+    }
+
+    /// The newest event in a thread that the reader may see and that is not redacted.
+    async fn latest_in_thread(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        root: EventNid,
+    ) -> Result<Option<(Versionstamp, LoadedEvent)>, RoomError> {
+        let scan = keys::RELATION.scan((root, "m.thread")).snapshot().reverse().limit(MAX_CANDIDATES);
+        for ((.., at), relation) in scan.all(tx).await? {
+            if view.can_see_message(&at) {
+                let event = self.load_event(tx, relation.event).await?;
+                if event.redaction.is_none() {
+                    return Ok(Some((at, event)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// `m.reference`: ids of events that refer to this one.
+    async fn references(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        event: EventNid,
+    ) -> Result<Vec<serde_json::Value>, RoomError> {
+        let mut references = Vec::new();
+        for ((.., at), relation) in
+            keys::RELATION.scan((event, "m.reference")).snapshot().limit(MAX_REFERENCES).all(tx).await?
+        {
+            if view.can_see_message(&at) {
+                let event = self.load_event(tx, relation.event).await?;
+                if event.redaction.is_none() {
+                    references.push(serde_json::json!({ "event_id": event.pdu.event_id }));
+                }
+            }
+        }
+        Ok(references)
+    }
+}

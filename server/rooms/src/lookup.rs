@@ -1,0 +1,210 @@
+//! From names to numeric ids and back, for reading.
+//!
+//! These fill caches, so they must not be called in a transaction that assigns ids (which might not commit).
+
+use std::sync::Arc;
+
+use hearth_protocol::RoomVersion;
+use hearth_store::{StoreError, Transaction};
+use ruma::{OwnedRoomId, RoomId, RoomVersionId};
+
+use crate::{
+    EventNid, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
+    cache::{Cache, CacheStats},
+    keys,
+    loading::StoredEvent,
+    visibility::{MemberHistory, VisibilityHistory},
+};
+
+/// Default bound of the cache of parsed events, in bytes.
+const EVENT_CACHE_BYTES: usize = 32 << 20;
+/// Bound of each cache of names, in entries.
+const NAMES: usize = 20_000;
+/// Bound of each cache of membership and visibility histories, in entries.
+const HISTORIES: usize = 20_000;
+
+/// What never changes about a room.
+#[derive(Debug, Clone)]
+pub struct RoomInfo {
+    /// Numeric id.
+    pub nid: RoomNid,
+    /// Room id.
+    pub room_id: OwnedRoomId,
+    /// Version with its rules.
+    pub version: RoomVersion,
+}
+
+/// All caches of the reading side.
+pub(crate) struct Caches {
+    pub(crate) events: Cache<EventNid, Arc<StoredEvent>>,
+    rooms: Cache<RoomNid, Arc<RoomInfo>>,
+    room_nids: Cache<String, RoomNid>,
+    types: Cache<TypeNid, Arc<str>>,
+    type_nids: Cache<String, TypeNid>,
+    keys: Cache<StateKeyNid, Arc<str>>,
+    key_nids: Cache<String, StateKeyNid>,
+    /// Own entries per (room, user).
+    pub(crate) members: Cache<(RoomNid, StateKeyNid), Arc<MemberHistory>>,
+    /// History visibility per room.
+    pub(crate) visibilities: Cache<RoomNid, Arc<VisibilityHistory>>,
+}
+
+impl Caches {
+    pub(crate) fn new(event_bytes: usize) -> Self {
+        Self {
+            events: Cache::new(event_bytes),
+            rooms: Cache::new(NAMES),
+            room_nids: Cache::new(NAMES),
+            types: Cache::new(NAMES),
+            type_nids: Cache::new(NAMES),
+            keys: Cache::new(NAMES),
+            key_nids: Cache::new(NAMES),
+            members: Cache::new(HISTORIES),
+            visibilities: Cache::new(HISTORIES),
+        }
+    }
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self::new(EVENT_CACHE_BYTES)
+    }
+}
+
+impl Rooms {
+    /// The same database with room for `bytes` of parsed events (the default is 32 MiB).
+    #[must_use]
+    pub fn with_event_cache(mut self, bytes: usize) -> Self {
+        self.caches = Arc::new(Caches::new(bytes));
+        self
+    }
+
+    /// The caches by name, for the dashboard.
+    pub fn cache_stats(&self) -> Vec<(&'static str, CacheStats)> {
+        let caches = &self.caches;
+        vec![
+            ("events", caches.events.stats()),
+            ("rooms", caches.rooms.stats()),
+            ("room ids", caches.room_nids.stats()),
+            ("event types", caches.types.stats()),
+            ("event type ids", caches.type_nids.stats()),
+            ("state keys", caches.keys.stats()),
+            ("state key ids", caches.key_nids.stats()),
+            ("membership histories", caches.members.stats()),
+            ("visibility histories", caches.visibilities.stats()),
+        ]
+    }
+
+    /// The numeric id of a room, `None` when it is not known here.
+    pub async fn find_room(&self, tx: &Transaction, room_id: &RoomId) -> Result<Option<RoomNid>, StoreError> {
+        let name = room_id.as_str();
+        if let Some(nid) = self.caches.room_nids.get(name) {
+            return Ok(Some(nid));
+        }
+        let nid = keys::ROOM_NID.get_snapshot(tx, (name,)).await?;
+        if let Some(nid) = nid {
+            self.caches.room_nids.insert(name.to_owned(), nid, 1);
+        }
+        Ok(nid)
+    }
+
+    /// The numeric id of a state key, user id or server name, `None` when no room ever saw it.
+    pub async fn find_state_key(&self, tx: &Transaction, key: &str) -> Result<Option<StateKeyNid>, StoreError> {
+        if key.is_empty() {
+            return Ok(Some(StateKeyNid::EMPTY));
+        }
+        if let Some(nid) = self.caches.key_nids.get(key) {
+            return Ok(Some(nid));
+        }
+        let nid = keys::STATE_KEY_NID.get_snapshot(tx, (key,)).await?;
+        if let Some(nid) = nid {
+            self.caches.key_nids.insert(key.to_owned(), nid, 1);
+        }
+        Ok(nid)
+    }
+
+    /// The numeric id of an event type, `None` when no room ever saw it.
+    pub async fn find_type(&self, tx: &Transaction, event_type: &str) -> Result<Option<TypeNid>, StoreError> {
+        if let Some(nid) = self.caches.type_nids.get(event_type) {
+            return Ok(Some(nid));
+        }
+        let nid = match TypeNid::preassigned(event_type) {
+            Some(nid) => Some(nid),
+            None => keys::TYPE_NID.get_snapshot(tx, (event_type,)).await?,
+        };
+        if let Some(nid) = nid {
+            self.caches.type_nids.insert(event_type.to_owned(), nid, 1);
+        }
+        Ok(nid)
+    }
+
+    /// The state key, user id or server name of a numeric id.
+    pub async fn state_key_name(&self, tx: &Transaction, nid: StateKeyNid) -> Result<Arc<str>, RoomError> {
+        if nid == StateKeyNid::EMPTY {
+            return Ok(Arc::from(""));
+        }
+        if let Some(name) = self.caches.keys.get(&nid) {
+            return Ok(name);
+        }
+        let name = keys::STATE_KEY.get_snapshot(tx, (nid,)).await?;
+        let name: Arc<str> = name.ok_or_else(|| RoomError::Corrupt(format!("{nid:?} has no name")))?.into();
+        self.caches.keys.insert(nid, name.clone(), 1);
+        Ok(name)
+    }
+
+    /// The event type of a numeric id.
+    pub async fn type_name(&self, tx: &Transaction, nid: TypeNid) -> Result<Arc<str>, RoomError> {
+        if let Some(name) = self.caches.types.get(&nid) {
+            return Ok(name);
+        }
+        let name: Arc<str> = match nid.preassigned_name() {
+            Some(name) => name.into(),
+            None => keys::TYPE
+                .get_snapshot(tx, (nid,))
+                .await?
+                .ok_or_else(|| RoomError::Corrupt(format!("{nid:?} has no name")))?
+                .into(),
+        };
+        self.caches.types.insert(nid, name.clone(), 1);
+        Ok(name)
+    }
+
+    /// What never changes about a room.
+    pub async fn room_info(&self, tx: &Transaction, nid: RoomNid) -> Result<Arc<RoomInfo>, RoomError> {
+        if let Some(info) = self.caches.rooms.get(&nid) {
+            return Ok(info);
+        }
+        let record = keys::ROOM.get_snapshot(tx, (nid,)).await?.ok_or(RoomError::RoomNotFound)?;
+        let room_id = RoomId::parse(&record.room_id).map_err(|error| RoomError::Corrupt(error.to_string()))?;
+        let version = RoomVersion::get(&RoomVersionId::try_from(record.version.as_str()).map_err(corrupt)?)
+            .ok_or(RoomError::UnsupportedRoomVersion(record.version))?;
+        let info = Arc::new(RoomInfo { nid, room_id, version });
+        self.caches.rooms.insert(nid, info.clone(), 1);
+        Ok(info)
+    }
+}
+
+/// An error of parsing something that this server stored.
+pub(crate) fn corrupt(error: impl std::fmt::Display) -> RoomError {
+    RoomError::Corrupt(error.to_string())
+}
+
+const PREASSIGNED: &[(&str, TypeNid)] = &[
+    ("m.room.create", TypeNid::CREATE),
+    ("m.room.power_levels", TypeNid::POWER_LEVELS),
+    ("m.room.join_rules", TypeNid::JOIN_RULES),
+    ("m.room.third_party_invite", TypeNid::THIRD_PARTY_INVITE),
+    ("m.room.member", TypeNid::MEMBER),
+    ("m.room.redaction", TypeNid::REDACTION),
+    ("m.room.history_visibility", TypeNid::HISTORY_VISIBILITY),
+];
+
+impl TypeNid {
+    fn preassigned(event_type: &str) -> Option<Self> {
+        PREASSIGNED.iter().find(|(name, _)| *name == event_type).map(|(_, nid)| *nid)
+    }
+
+    fn preassigned_name(self) -> Option<&'static str> {
+        PREASSIGNED.iter().find(|(_, nid)| *nid == self).map(|(name, _)| *name)
+    }
+}
