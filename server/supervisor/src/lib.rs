@@ -37,7 +37,7 @@ mod status;
 mod supervisor;
 
 pub use log::{LogFile, Tail};
-pub use process::{Exit, ExitFuture, Launcher, OsLauncher, Output, Process, exit_code};
+pub use process::{Exit, ExitFuture, Launcher, OsLauncher, Output, Process, exit_code, terminate};
 pub use restart::{Restart, Verdict};
 pub use spec::{Context, Health, LogSpec, Obstacle, Preflight, Probe, Readiness, Spec, Stop, probe};
 pub use status::{Crash, CrashReason, Holder, NextAction, State, Status};

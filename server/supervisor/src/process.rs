@@ -81,6 +81,21 @@ impl Launcher for OsLauncher {
     }
 }
 
+/// Asks a process that is not our child to leave (SIGTERM). Make sure just before that the number is still the one meant.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = pid;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 struct OsProcess {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -99,19 +114,12 @@ impl Process for OsProcess {
         self.stdin = None;
     }
 
-    #[cfg(unix)]
     fn terminate(&mut self) -> io::Result<()> {
-        use rustix::process::{Pid, Signal, kill_process};
+        if cfg!(not(unix)) {
+            return self.kill();
+        }
         // No id means that it was reaped: there is nobody to ask, and no risk of hitting a stranger with the same number.
-        let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
-            return Ok(());
-        };
-        Ok(kill_process(pid, Signal::TERM)?)
-    }
-
-    #[cfg(not(unix))]
-    fn terminate(&mut self) -> io::Result<()> {
-        self.kill()
+        self.child.id().map_or(Ok(()), terminate)
     }
 
     fn kill(&mut self) -> io::Result<()> {

@@ -1,0 +1,236 @@
+//! The window and its life: plugins, tray, signals, and a quit that stops the server first.
+
+use crate::{
+    commands::{self, Subscriptions},
+    desktop::Desktop,
+    folder::Folder,
+    instance::{self, Instance},
+    tray::{self, Tray},
+};
+use hearth_supervisor::{OsLauncher, supervise};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tauri::{
+    App, AppHandle, Emitter, Manager, RunEvent, Url, WebviewUrl, WebviewWindowBuilder, WindowEvent,
+    webview::PageLoadEvent,
+};
+
+const WINDOW: &str = "main";
+const STATE_EVENT: &str = "desktop://state";
+
+/// How far the quit has come.
+#[derive(Default)]
+struct Leaving {
+    started: AtomicBool,
+    /// The server has stopped: nothing holds the app any more.
+    done: AtomicBool,
+}
+
+/// Shows the window until the app is quit; gives the exit code.
+pub(crate) fn run(folder: Folder) -> i32 {
+    let mut single_instance = tauri_plugin_single_instance::Builder::new().callback(|app, _, _| show(app));
+    if Folder::is_overridden() {
+        // Another folder is another server, with its own window.
+        let mut hasher = DefaultHasher::new();
+        folder.path().hash(&mut hasher);
+        single_instance = single_instance.dbus_id(format!("org.hearth.Hearth.f{:016x}", hasher.finish()));
+    }
+    let built = tauri::Builder::default()
+        // First, so that a second start leaves before it touches anything.
+        .plugin(single_instance.build())
+        .plugin(tauri_plugin_window_state::Builder::default().build())
+        .manage(Subscriptions::default())
+        .manage(Leaving::default())
+        .invoke_handler(tauri::generate_handler![
+            commands::desktop_state,
+            commands::desktop_start,
+            commands::desktop_stop,
+            commands::desktop_restart,
+            commands::desktop_setup,
+            commands::desktop_check_port,
+            commands::desktop_stop_other,
+            commands::desktop_logs,
+            commands::desktop_dismiss_notice,
+            commands::desktop_keep_running,
+            commands::desktop_quit,
+            commands::admin_request,
+            commands::admin_subscribe,
+            commands::admin_unsubscribe,
+        ])
+        .on_page_load(|webview, payload| {
+            if payload.event() == PageLoadEvent::Started {
+                webview.state::<Subscriptions>().clear();
+            }
+        })
+        .on_window_event(|window, event| {
+            if let WindowEvent::CloseRequested { api, .. } = event
+                && window.state::<Arc<Desktop>>().stays_in_tray()
+            {
+                api.prevent_close();
+                window.hide().ok();
+            }
+        })
+        .setup(move |app| set_up(app, folder))
+        .build(tauri::generate_context!());
+    match built {
+        Ok(app) => app.run_return(on_event),
+        Err(error) => {
+            eprintln!("Hearth's window could not be opened: {error}");
+            1
+        }
+    }
+}
+
+fn set_up(app: &mut App, folder: Folder) -> Result<(), Box<dyn std::error::Error>> {
+    if let Err(error) = folder.create() {
+        // The page will say it better, when it is asked to write there.
+        tracing::warn!(%error, "the data folder cannot be made");
+    }
+    let Some(instance) = instance::claim(&folder) else {
+        if let Err(error) = instance::call(&folder) {
+            tracing::warn!(%error, "Hearth is already open and does not answer");
+        }
+        app.cleanup_before_exit();
+        std::process::exit(0);
+    };
+    app.manage::<Instance>(instance);
+
+    let (server, supervisor) = supervise(OsLauncher);
+    tauri::async_runtime::spawn(supervisor.run());
+    let desktop = Arc::new(Desktop::new(folder.clone(), server));
+    app.manage(Arc::clone(&desktop));
+
+    let tray = tray::create(app.handle());
+    desktop.set_tray(tray.is_some());
+    open_window(app, &folder)?;
+
+    let handle = app.handle().clone();
+    tauri::async_runtime::spawn(instance::answer(folder, move || show(&handle)));
+    tauri::async_runtime::spawn(publish(app.handle().clone(), Arc::clone(&desktop), tray));
+    tauri::async_runtime::spawn(leave_on_signal(app.handle().clone()));
+    tauri::async_runtime::spawn(async move {
+        // Nothing to start before the first run.
+        if let Err(error) = desktop.start().await {
+            tracing::info!(%error, "the server is not started");
+        }
+    });
+    Ok(())
+}
+
+fn open_window(app: &App, folder: &Folder) -> tauri::Result<()> {
+    WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
+        .title("Hearth")
+        .inner_size(1120.0, 760.0)
+        .min_inner_size(420.0, 400.0)
+        .data_directory(folder.path().join("window"))
+        .on_navigation(is_own_page)
+        .build()?;
+    Ok(())
+}
+
+/// The window shows the bundled page and nothing else.
+fn is_own_page(url: &Url) -> bool {
+    matches!((url.scheme(), url.host_str()), ("tauri", Some("localhost")) | ("http" | "https", Some("tauri.localhost")))
+        || url.as_str() == "about:blank"
+}
+
+/// Brings the window to the front.
+pub(crate) fn show(app: &AppHandle) {
+    let Some(window) = app.get_webview_window(WINDOW) else { return };
+    for result in [window.show(), window.unminimize(), window.set_focus()] {
+        if let Err(error) = result {
+            tracing::debug!(%error, "the window did not come to the front");
+        }
+    }
+}
+
+/// Tells the page and the tray of every change.
+async fn publish(app: AppHandle, desktop: Arc<Desktop>, tray: Option<Tray>) {
+    let mut status = desktop.server().subscribe();
+    let mut changes = desktop.changes();
+    loop {
+        if let Some(tray) = &tray {
+            tray.show(&status.borrow_and_update().state);
+        }
+        if let Err(error) = app.emit(STATE_EVENT, desktop.state()) {
+            tracing::debug!(%error, "the page did not hear of a change");
+        }
+        let alive = tokio::select! {
+            changed = status.changed() => changed.is_ok(),
+            changed = changes.changed() => changed.is_ok(),
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+/// A logout or Ctrl-C is a quit like any other.
+async fn leave_on_signal(app: AppHandle) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    app.exit(0);
+}
+
+fn on_event(app: &AppHandle, event: RunEvent) {
+    let RunEvent::ExitRequested { api, .. } = event else { return };
+    let leaving = app.state::<Leaving>();
+    if leaving.done.load(Ordering::SeqCst) {
+        return;
+    }
+    api.prevent_exit();
+    if leaving.started.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    if let Some(window) = app.get_webview_window(WINDOW) {
+        window.hide().ok();
+    }
+    let app = app.clone();
+    tauri::async_runtime::spawn(async move {
+        app.state::<Subscriptions>().clear();
+        app.state::<Arc<Desktop>>().server().shutdown().await;
+        app.state::<Leaving>().done.store(true, Ordering::SeqCst);
+        app.exit(0);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_never_leaves_its_page() {
+        for (url, own) in [
+            ("tauri://localhost/", true),
+            ("tauri://localhost/index.html#/users", true),
+            ("http://tauri.localhost/", true),
+            ("about:blank", true),
+            ("https://example.org/", false),
+            ("http://127.0.0.1:8010/", false),
+            ("tauri://example.org/", false),
+            ("file:///etc/passwd", false),
+            ("data:text/html,x", false),
+        ] {
+            assert_eq!(is_own_page(&url.parse().unwrap()), own, "{url}");
+        }
+    }
+}
