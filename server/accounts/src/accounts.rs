@@ -1,7 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use hearth_store::Store;
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, OwnedUserId, UserId};
+
+use crate::{AccountError, clock::Clock, passwords::Passwords, push_rules::RulesCache, seen::SeenBuffer};
 
 /// Who may register an account through the client-server API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,14 +27,14 @@ pub struct PasswordCost {
 }
 
 impl Default for PasswordCost {
-    /// The first choice of OWASP for argon2id.
+    /// What OWASP recommends for argon2id.
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2 }
     }
 }
 
 /// What the Accounts database needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AccountsConfig {
     /// This server.
     pub server_name: OwnedServerName,
@@ -65,17 +67,41 @@ impl AccountsConfig {
     }
 }
 
+impl std::fmt::Debug for AccountsConfig {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountsConfig")
+            .field("server_name", &self.server_name)
+            .field("passwords", &self.passwords)
+            .field("registration", &self.registration)
+            .field("access_token_lifetime", &self.access_token_lifetime)
+            .field("refresh_token_lifetime", &self.refresh_token_lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The Accounts database. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
     pub(crate) store: Store,
     pub(crate) config: Arc<AccountsConfig>,
+    pub(crate) passwords: Passwords,
+    pub(crate) rules: Arc<RulesCache>,
+    pub(crate) seen: Arc<SeenBuffer>,
+    pub(crate) clock: Clock,
 }
 
 impl Accounts {
     /// Opens the database on `store`.
     pub fn new(store: Store, config: AccountsConfig) -> Self {
-        Self { store, config: Arc::new(config) }
+        Self {
+            store,
+            passwords: Passwords::new(config.passwords),
+            config: Arc::new(config),
+            rules: Arc::default(),
+            seen: Arc::default(),
+            clock: Clock::default(),
+        }
     }
 
     /// The store, for the sync engine's reading transactions and watches.
@@ -88,10 +114,55 @@ impl Accounts {
         &self.config
     }
 
-    /// Writes down when devices were last seen and removes what has expired, about once a minute, until `stop`.
-    /// The binary runs this as one owned task; the last round happens after `stop`.
-    pub async fn run_maintenance(&self, stop: tokio_util::sync::CancellationToken) {
-        let _ = stop;
-        todo!()
+    /// The localpart under which a local user is stored.
+    pub(crate) fn local<'a>(&self, user: &'a UserId) -> Result<&'a str, AccountError> {
+        if user.server_name() == self.config.server_name {
+            Ok(user.localpart())
+        } else {
+            Err(AccountError::UserNotFound)
+        }
+    }
+
+    /// The user id of a stored localpart.
+    pub(crate) fn user_id(&self, localpart: &str) -> Result<OwnedUserId, AccountError> {
+        UserId::parse(format!("@{localpart}:{}", self.config.server_name))
+            .map_err(|error| AccountError::Internal(format!("stored localpart {localpart}: {error}")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::NewUser;
+
+    /// Cheap passwords on an empty store in memory.
+    pub(crate) fn accounts() -> Accounts {
+        accounts_with(|_| ())
+    }
+
+    pub(crate) fn accounts_with(change: impl FnOnce(&mut AccountsConfig)) -> Accounts {
+        let mut config = AccountsConfig::new(ruma::owned_server_name!("example.org"));
+        config.passwords = PasswordCost { memory_kib: 8, iterations: 1 };
+        change(&mut config);
+        Accounts::new(Store::memory(), config)
+    }
+
+    pub(crate) const PASSWORD: &str = "correct horse";
+
+    impl Accounts {
+        /// A user with [`PASSWORD`].
+        pub(crate) async fn test_user(&self, localpart: &str) -> OwnedUserId {
+            self.create_user(NewUser { localpart: Some(localpart), password: Some(PASSWORD), ..NewUser::default() })
+                .await
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut config = AccountsConfig::new(ruma::owned_server_name!("example.org"));
+        config.shared_secret = Some("hunter2".into());
+        config.registration_token = Some("hunter2".into());
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -1,8 +1,15 @@
 //! [Devices](https://spec.matrix.org/v1.19/client-server-api/#device-management).
 
+use hearth_store::Transaction;
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 
-use crate::{AccountError, Accounts};
+use crate::{
+    AccountError, Accounts,
+    keys::{DEVICE, DEVICE_TOKEN, SEEN, TOKEN},
+    pushers::clear_pushers_of,
+    records::{DeviceRecord, SeenRecord},
+    sessions::check_device_name,
+};
 
 /// A device of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +28,57 @@ pub struct Device {
     pub last_seen_user_agent: Option<String>,
 }
 
+/// Removes the tokens of a device.
+pub(crate) async fn clear_tokens(tx: &Transaction, user: &str, device: &str) -> Result<(), AccountError> {
+    for ((_, _, hash), ()) in DEVICE_TOKEN.scan((user, device)).all(tx).await? {
+        TOKEN.clear(tx, (&hash,));
+    }
+    DEVICE_TOKEN.clear_prefix(tx, (user, device));
+    Ok(())
+}
+
+/// Removes a device with everything that hangs on it.
+pub(crate) async fn clear_device(tx: &Transaction, user: &str, device: &str) -> Result<(), AccountError> {
+    clear_tokens(tx, user, device).await?;
+    clear_pushers_of(tx, user, device).await?;
+    DEVICE.clear(tx, (user, device));
+    SEEN.clear(tx, (user, device));
+    Ok(())
+}
+
 impl Accounts {
     /// The user's devices.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<Device>, AccountError> {
-        let _ = user;
-        todo!()
+        let localpart = self.local(user)?;
+        let tx = self.store.begin();
+        let mut devices = Vec::new();
+        for ((_, id), record) in DEVICE.scan((localpart,)).snapshot().all(&tx).await? {
+            let seen = SEEN.get_snapshot(&tx, (localpart, &id)).await?;
+            devices.push(self.to_device(localpart, id, record, seen));
+        }
+        Ok(devices)
     }
 
     /// One device.
     pub async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Device, AccountError> {
-        let _ = (user, device);
-        todo!()
+        let (localpart, id) = (self.local(user)?, device.as_str());
+        let tx = self.store.begin();
+        let record = DEVICE.get_snapshot(&tx, (localpart, id)).await?.ok_or(AccountError::DeviceNotFound)?;
+        let seen = SEEN.get_snapshot(&tx, (localpart, id)).await?;
+        Ok(self.to_device(localpart, id.to_owned(), record, seen))
+    }
+
+    fn to_device(&self, user: &str, id: String, record: DeviceRecord, written: Option<SeenRecord>) -> Device {
+        let seen = self.seen.get(user, &id).or(written);
+        let (ts, ip, agent) = seen.map_or((None, None, None), |seen| (Some(seen.ts), seen.ip, seen.user_agent));
+        Device {
+            device_id: id.into(),
+            display_name: record.display_name,
+            created_ts: record.created_ts,
+            last_seen_ts: ts,
+            last_seen_ip: ip,
+            last_seen_user_agent: agent,
+        }
     }
 
     /// Renames a device; `None` removes the name.
@@ -41,13 +88,88 @@ impl Accounts {
         device: &DeviceId,
         display_name: Option<String>,
     ) -> Result<(), AccountError> {
-        let _ = (user, device, display_name);
-        todo!()
+        let (localpart, id) = (self.local(user)?, device.as_str());
+        let display_name = &check_device_name(display_name)?;
+        self.store
+            .transact("accounts.rename_device", |tx| async move {
+                let mut record = DEVICE.get(&tx, (localpart, id)).await?.ok_or(AccountError::DeviceNotFound)?;
+                record.display_name.clone_from(display_name);
+                DEVICE.set(&tx, (localpart, id), &record);
+                Ok(())
+            })
+            .await
     }
 
     /// Deletes devices with their tokens and pushers; unknown ones are passed over.
     pub async fn delete_devices(&self, user: &UserId, devices: &[OwnedDeviceId]) -> Result<(), AccountError> {
-        let _ = (user, devices);
-        todo!()
+        let localpart = self.local(user)?;
+        self.store
+            .transact("accounts.delete_devices", |tx| async move {
+                for device in devices {
+                    clear_device(&tx, localpart, device.as_str()).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewDevice, accounts::tests::accounts};
+
+    #[tokio::test]
+    async fn rename_and_delete() {
+        let accounts = accounts();
+        let alice = accounts.test_user("alice").await;
+        let bob = accounts.test_user("bob").await;
+        let new = |id: &str| NewDevice {
+            device_id: Some(id.into()),
+            display_name: Some(format!("{id}'s name")),
+            refresh: false,
+        };
+        let first = accounts.open_session(&alice, new("ONE")).await.unwrap();
+        let second = accounts.open_session(&alice, new("TWO")).await.unwrap();
+        let other = accounts.open_session(&bob, new("ONE")).await.unwrap();
+
+        accounts.rename_device(&alice, "ONE".into(), Some("phone".into())).await.unwrap();
+        assert_eq!(accounts.device(&alice, "ONE".into()).await.unwrap().display_name.as_deref(), Some("phone"));
+        assert_eq!(accounts.device(&bob, "ONE".into()).await.unwrap().display_name.as_deref(), Some("ONE's name"));
+        for (user, device) in [(&alice, "THREE"), (&bob, "TWO")] {
+            assert!(matches!(
+                accounts.rename_device(user, device.into(), None).await,
+                Err(AccountError::DeviceNotFound)
+            ));
+        }
+        let long = Some("x".repeat(1025));
+        assert!(accounts.rename_device(&alice, "ONE".into(), long).await.is_err());
+
+        accounts.delete_devices(&alice, &["ONE".into(), "UNKNOWN".into()]).await.unwrap();
+        let left: Vec<_> = accounts.devices(&alice).await.unwrap().into_iter().map(|d| d.device_id).collect();
+        assert_eq!(left, ["TWO"]);
+        assert!(matches!(
+            accounts.authenticate(&first.access_token).await,
+            Err(AccountError::UnknownToken { soft_logout: false })
+        ));
+        assert!(accounts.authenticate(&second.access_token).await.is_ok());
+        assert!(accounts.authenticate(&other.access_token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn last_seen_is_there_before_it_is_written() {
+        let accounts = accounts();
+        let alice = accounts.test_user("alice").await;
+        let tokens = accounts.open_session(&alice, NewDevice::default()).await.unwrap();
+        let session = accounts.authenticate(&tokens.access_token).await.unwrap();
+        assert_eq!(accounts.device(&alice, &tokens.device_id).await.unwrap().last_seen_ts, None);
+        accounts.note_seen(&session, None, Some(&"ä".repeat(300)));
+        let device = accounts.device(&alice, &tokens.device_id).await.unwrap();
+        assert!(device.last_seen_ts.is_some());
+        assert_eq!(device.last_seen_user_agent.unwrap().len(), 254);
+        // A device that is gone when it is written leaves nothing behind.
+        accounts.delete_devices(&alice, &[tokens.device_id]).await.unwrap();
+        accounts.flush_seen().await.unwrap();
+        assert!(SEEN.scan(()).all(&accounts.store.begin()).await.unwrap().is_empty());
     }
 }

@@ -8,22 +8,32 @@
 
 pub mod account_data;
 mod accounts;
+mod canonical;
 pub mod changes;
+mod clock;
 pub mod devices;
 mod error;
 pub mod filters;
 pub mod keys;
+mod maintenance;
+mod passwords;
 pub mod profiles;
 pub mod push_rules;
 pub mod pushers;
+mod records;
 pub mod registration;
+mod secrets;
+mod seen;
 pub mod sessions;
 pub mod uia;
 pub mod users;
 
 pub use accounts::{Accounts, AccountsConfig, PasswordCost, RegistrationMode};
+pub use changes::{AccountDatum, Changes};
 pub use devices::Device;
 pub use error::AccountError;
 pub use profiles::Profile;
+pub use registration::RegistrationToken;
 pub use sessions::{NewDevice, Session, Tokens};
-pub use users::{NewUser, User};
+pub use uia::{Authorized, Challenge, Stage, UiaOutcome, UiaRequest};
+pub use users::{DirectoryEntry, NewUser, User};

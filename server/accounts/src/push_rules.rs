@@ -1,26 +1,192 @@
 //! [Push rules](https://spec.matrix.org/v1.19/client-server-api/#push-rules).
+//!
+//! A user's whole ruleset is stored as global account data `m.push_rules` once they change a rule. On reading, the
+//! server's default rules are brought up to date around the user's own changes.
 
-use std::sync::Arc;
-
-use ruma::{
-    OwnedUserId, UserId,
-    push::{Action, NewPushRule, RuleKind, Ruleset},
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{AccountError, Accounts};
+use hearth_store::Versionstamp;
+use ruma::{
+    OwnedUserId, UserId,
+    push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    AccountError, Accounts,
+    account_data::{damaged, read_data, write_data},
+    keys::{RULES_HEAD, USER},
+};
+
+/// Event type of push rules in account data.
+pub(crate) const PUSH_RULES: &str = "m.push_rules";
+/// Rulesets in one generation of the cache; it holds at most two (some 4 kB each for who changed nothing).
+const GENERATION: usize = 1024;
+
+/// Rulesets by localpart, valid for one version of [`RULES_HEAD`]. Bounded by two generations: a full young one takes the
+/// place of the old one.
+#[derive(Default)]
+pub(crate) struct RulesCache(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    head: Option<Versionstamp>,
+    young: HashMap<String, Arc<Ruleset>>,
+    old: HashMap<String, Arc<Ruleset>>,
+}
+
+impl RulesCache {
+    fn with<T>(&self, head: Option<&Versionstamp>, f: impl FnOnce(&mut Generations) -> T) -> Option<T> {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.head.as_ref() < head {
+            *cache = Generations { head: head.cloned(), ..Generations::default() };
+        }
+        // An older head belongs to a transaction that began before a change: it must neither read nor fill this cache.
+        (cache.head.as_ref() == head).then(|| f(&mut cache))
+    }
+
+    fn get(&self, head: Option<&Versionstamp>, user: &str) -> Option<Arc<Ruleset>> {
+        self.with(head, |cache| {
+            if let Some(rules) = cache.young.get(user) {
+                return Some(Arc::clone(rules));
+            }
+            let (user, rules) = cache.old.remove_entry(user)?;
+            cache.insert(user, Arc::clone(&rules));
+            Some(rules)
+        })
+        .flatten()
+    }
+
+    fn insert(&self, head: Option<&Versionstamp>, user: &str, rules: &Arc<Ruleset>) {
+        self.with(head, |cache| cache.insert(user.to_owned(), Arc::clone(rules)));
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, user: String, rules: Arc<Ruleset>) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(user, rules);
+    }
+}
+
+/// The content of `m.push_rules`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct PushRulesContent {
+    #[serde(default)]
+    pub(crate) global: Ruleset,
+}
+
+impl PushRulesContent {
+    /// As clients get it: every kind is there, with rules or without (some clients take that for granted).
+    pub(crate) fn to_content(&self) -> Result<Box<RawValue>, AccountError> {
+        serde_json::value::to_raw_value(&serde_json::json!({ "global": ruleset_json(&self.global)? })).map_err(damaged)
+    }
+}
+
+/// A ruleset as JSON with every kind, with rules or without.
+pub fn ruleset_json(rules: &Ruleset) -> Result<serde_json::Value, AccountError> {
+    let mut json = serde_json::to_value(rules).map_err(damaged)?;
+    for kind in ["override", "content", "room", "sender", "underride"] {
+        if json.get(kind).is_none() {
+            json[kind] = serde_json::json!([]);
+        }
+    }
+    Ok(json)
+}
+
+/// The rules in a stored content (`None` where the user never changed one) with the defaults of this server brought up to
+/// date.
+pub(crate) fn stored_rules(user: &UserId, content: Option<&str>) -> Result<PushRulesContent, AccountError> {
+    let defaults = Ruleset::server_default(user);
+    let Some(content) = content else { return Ok(PushRulesContent { global: defaults }) };
+    let mut content: PushRulesContent = serde_json::from_str(content).map_err(damaged)?;
+    content.global.update_with_server_default(defaults);
+    Ok(content)
+}
+
+/// Adds or replaces a rule. A rule that is moved is taken out first: ruma counts positions as if it stood elsewhere.
+fn insert(
+    rules: &mut Ruleset,
+    rule: NewPushRule,
+    after: Option<&str>,
+    before: Option<&str>,
+) -> Result<(), InsertPushRuleError> {
+    let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+    let mut disabled = false;
+    if (after.is_some() || before.is_some())
+        && let Some(existing) = rules.get(kind.clone(), &id)
+    {
+        disabled = !existing.enabled();
+        // Fails only for a default rule, which the insertion refuses too.
+        let _ = rules.remove(kind.clone(), &id);
+    }
+    rules.insert(rule, after, before)?;
+    if disabled {
+        // It was inserted just now.
+        let _ = rules.set_enabled(kind, &id, false);
+    }
+    Ok(())
+}
 
 impl Accounts {
     /// The user's rules (the server's defaults with the user's changes). Cached.
     pub async fn push_rules(&self, user: &UserId) -> Result<Arc<Ruleset>, AccountError> {
-        let _ = user;
-        todo!()
+        let mut rules = self.rulesets(&[user.to_owned()]).await?;
+        rules.pop().flatten().ok_or(AccountError::UserNotFound)
     }
 
     /// The rules of each of `users`, in the same order; `None` for who is no active local account. Warm, this is one
     /// point read for all of them.
     pub async fn rulesets(&self, users: &[OwnedUserId]) -> Result<Vec<Option<Arc<Ruleset>>>, AccountError> {
-        let _ = users;
-        todo!()
+        let tx = self.store.begin();
+        let head = RULES_HEAD.get_snapshot(&tx, (0,)).await?;
+        let mut found = Vec::with_capacity(users.len());
+        for user in users {
+            let Ok(localpart) = self.local(user) else {
+                found.push(None);
+                continue;
+            };
+            if let Some(rules) = self.rules.get(head.as_ref(), localpart) {
+                found.push(Some(rules));
+                continue;
+            }
+            let active = USER.get_snapshot(&tx, (localpart,)).await?.is_some_and(|record| !record.deactivated);
+            if !active {
+                found.push(None);
+                continue;
+            }
+            let content = read_data(&tx, localpart, "", PUSH_RULES, true).await?;
+            let rules = Arc::new(stored_rules(user, content.as_deref())?.global);
+            self.rules.insert(head.as_ref(), localpart, &rules);
+            found.push(Some(rules));
+        }
+        Ok(found)
+    }
+
+    /// Changes a user's rules; an error of `change` changes nothing.
+    async fn change_rules(
+        &self,
+        name: &'static str,
+        user: &UserId,
+        change: impl Fn(&mut Ruleset) -> Result<(), AccountError> + Send + Sync,
+    ) -> Result<(), AccountError> {
+        let localpart = self.local(user)?;
+        let change = &change;
+        self.store
+            .transact(name, |tx| async move {
+                let content = read_data(&tx, localpart, "", PUSH_RULES, false).await?;
+                let mut rules = stored_rules(user, content.as_deref())?;
+                change(&mut rules.global)?;
+                let content = serde_json::to_string(&rules).map_err(damaged)?;
+                write_data(&tx, localpart, "", PUSH_RULES, &content).await
+            })
+            .await
     }
 
     /// Adds or replaces a user's rule, placed relative to others of its kind.
@@ -31,14 +197,27 @@ impl Accounts {
         after: Option<&str>,
         before: Option<&str>,
     ) -> Result<(), AccountError> {
-        let _ = (user, rule, after, before);
-        todo!()
+        if rule.rule_id().is_empty() || rule.rule_id().len() > 255 {
+            return Err(AccountError::InvalidParam("a rule id has 1 to 255 bytes".into()));
+        }
+        self.change_rules("accounts.put_push_rule", user, |rules| {
+            insert(rules, rule.clone(), after, before).map_err(|error| match error {
+                InsertPushRuleError::UnknownRuleId => AccountError::NotFound("before or after rule"),
+                error => AccountError::InvalidParam(error.to_string()),
+            })
+        })
+        .await
     }
 
     /// Deletes a user's rule.
     pub async fn delete_push_rule(&self, user: &UserId, kind: RuleKind, rule_id: &str) -> Result<(), AccountError> {
-        let _ = (user, kind, rule_id);
-        todo!()
+        self.change_rules("accounts.delete_push_rule", user, |rules| {
+            rules.remove(kind.clone(), rule_id).map_err(|error| match error {
+                RemovePushRuleError::NotFound => AccountError::NotFound("push rule"),
+                error => AccountError::InvalidParam(error.to_string()),
+            })
+        })
+        .await
     }
 
     /// Switches a rule on or off.
@@ -49,8 +228,10 @@ impl Accounts {
         rule_id: &str,
         enabled: bool,
     ) -> Result<(), AccountError> {
-        let _ = (user, kind, rule_id, enabled);
-        todo!()
+        self.change_rules("accounts.enable_push_rule", user, |rules| {
+            rules.set_enabled(kind.clone(), rule_id, enabled).map_err(|_| AccountError::NotFound("push rule"))
+        })
+        .await
     }
 
     /// Sets a rule's actions.
@@ -61,7 +242,13 @@ impl Accounts {
         rule_id: &str,
         actions: Vec<Action>,
     ) -> Result<(), AccountError> {
-        let _ = (user, kind, rule_id, actions);
-        todo!()
+        self.change_rules("accounts.set_push_rule_actions", user, |rules| {
+            rules.set_actions(kind.clone(), rule_id, actions.clone()).map_err(|_| AccountError::NotFound("push rule"))
+        })
+        .await
     }
 }
+
+#[cfg(test)]
+#[path = "push_rules_tests.rs"]
+mod tests;

@@ -1,6 +1,23 @@
 //! Registration: availability, registration tokens, shared-secret registration.
 
-use crate::{AccountError, Accounts};
+use hearth_store::Transaction;
+use hmac::{Hmac, Mac};
+use ruma::OwnedUserId;
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+
+use crate::{
+    AccountError, Accounts, Authorized, NewUser,
+    keys::{NONCE, REGISTRATION_TOKEN, UIA, USER},
+    maintenance::{Expiring, expire_at},
+    records::RegistrationTokenRecord,
+    secrets::{digest, new_id, new_token},
+};
+
+/// Longest registration token, in characters.
+const TOKEN_CHARACTERS: usize = 64;
+/// How long a nonce of shared-secret registration is valid, in milliseconds.
+const NONCE_MS: u64 = 60_000;
 
 /// A [registration token](https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +36,89 @@ pub struct RegistrationToken {
     pub created_ts: u64,
 }
 
+impl RegistrationToken {
+    fn new(token: String, record: &RegistrationTokenRecord) -> Self {
+        let RegistrationTokenRecord { uses_allowed, pending, completed, expires_ts, created_ts } = *record;
+        Self { token, uses_allowed, pending, completed, expires_ts, created_ts }
+    }
+}
+
+/// A shared-secret registration as the tool sends it.
+#[derive(Clone, Copy)]
+pub struct SharedSecretRequest<'a> {
+    /// Nonce from [`Accounts::registration_nonce`].
+    pub nonce: &'a str,
+    /// Localpart.
+    pub username: &'a str,
+    /// Display name to begin with.
+    pub displayname: Option<&'a str>,
+    /// Password.
+    pub password: &'a str,
+    /// Administrator of this server.
+    pub admin: bool,
+    /// Kind of user; only part of what is signed.
+    pub user_type: Option<&'a str>,
+    /// HMAC-SHA1 in hexadecimal.
+    pub mac: &'a str,
+}
+
+/// A session that counted as pending for `token` ended; `completed` when an account came of it. A token that was deleted
+/// meanwhile is passed over.
+pub(crate) async fn release_pending(
+    tx: &Transaction,
+    token: Option<&str>,
+    completed: bool,
+) -> Result<(), AccountError> {
+    if let Some(token) = token
+        && let Some(mut record) = REGISTRATION_TOKEN.get(tx, (token,)).await?
+    {
+        record.pending = record.pending.saturating_sub(1);
+        record.completed += u64::from(completed);
+        REGISTRATION_TOKEN.set(tx, (token,), &record);
+    }
+    Ok(())
+}
+
 impl Accounts {
-    /// Whether `localpart` can be registered: [`AccountError::InvalidUsername`] or [`AccountError::UserInUse`] if not.
-    pub async fn check_available(&self, localpart: &str) -> Result<(), AccountError> {
-        let _ = localpart;
-        todo!()
+    /// The localpart that a requested user name becomes (upper case is mapped to lower case):
+    /// [`AccountError::InvalidUsername`] or [`AccountError::UserInUse`] when it cannot be registered.
+    pub async fn check_available(&self, username: &str) -> Result<String, AccountError> {
+        let localpart = username.to_lowercase();
+        self.check_localpart(&localpart)?;
+        match USER.get_snapshot(&self.store.begin(), (&localpart,)).await? {
+            Some(_) => Err(AccountError::UserInUse),
+            None => Ok(localpart),
+        }
+    }
+
+    /// Creates the user for whom user-interactive authentication succeeded, and ends its session. One session makes one
+    /// account.
+    pub async fn register(&self, new: NewUser<'_>, authorized: &Authorized) -> Result<OwnedUserId, AccountError> {
+        let user = &self.prepare_user(new).await?;
+        let now = self.clock.now();
+        self.store
+            .transact("accounts.register", |tx| async move {
+                match authorized {
+                    Authorized::Session(id) => {
+                        let session = UIA.get(&tx, (id,)).await?;
+                        let session = session.ok_or(AccountError::Forbidden("this session is over"))?;
+                        release_pending(&tx, session.registration_token.as_deref(), true).await?;
+                        UIA.clear(&tx, (id,));
+                    }
+                    Authorized::AtOnce { registration_token: Some(token) } => {
+                        let record = REGISTRATION_TOKEN.get(&tx, (token,)).await?;
+                        let mut record = record
+                            .filter(|record| record.valid(now))
+                            .ok_or(AccountError::Forbidden("invalid registration token"))?;
+                        record.completed += 1;
+                        REGISTRATION_TOKEN.set(&tx, (token,), &record);
+                    }
+                    Authorized::AtOnce { registration_token: None } => {}
+                }
+                user.write(&tx).await
+            })
+            .await?;
+        self.user_id(&user.localpart)
     }
 
     /// Makes a registration token; `None` makes its text up.
@@ -33,24 +128,133 @@ impl Accounts {
         uses_allowed: Option<u64>,
         expires_ts: Option<u64>,
     ) -> Result<RegistrationToken, AccountError> {
-        let _ = (token, uses_allowed, expires_ts);
-        todo!()
+        let token = &token.map_or_else(|| new_id(16), str::to_owned);
+        let opaque = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        if token.is_empty() || token.len() > TOKEN_CHARACTERS || !token.chars().all(opaque) {
+            return Err(AccountError::InvalidParam(
+                "a registration token has 1 to 64 characters of A-Z, a-z, 0-9, and - . _ ~".into(),
+            ));
+        }
+        let now = self.clock.now();
+        if expires_ts.is_some_and(|expires| expires <= now) {
+            return Err(AccountError::InvalidParam("the time of expiry has passed".into()));
+        }
+        let record = &RegistrationTokenRecord { uses_allowed, pending: 0, completed: 0, expires_ts, created_ts: now };
+        self.store
+            .transact("accounts.create_registration_token", |tx| async move {
+                if REGISTRATION_TOKEN.get(&tx, (token,)).await?.is_some() {
+                    return Err(AccountError::InvalidParam("there is such a registration token already".into()));
+                }
+                REGISTRATION_TOKEN.set(&tx, (token,), record);
+                Ok(())
+            })
+            .await?;
+        Ok(RegistrationToken::new(token.clone(), record))
     }
 
     /// All stored registration tokens (the configured one is not among them).
     pub async fn registration_tokens(&self) -> Result<Vec<RegistrationToken>, AccountError> {
-        todo!()
+        let tokens = REGISTRATION_TOKEN.scan(()).snapshot().all(&self.store.begin()).await?;
+        Ok(tokens.into_iter().map(|((token,), record)| RegistrationToken::new(token, &record)).collect())
     }
 
     /// Deletes a registration token.
     pub async fn delete_registration_token(&self, token: &str) -> Result<(), AccountError> {
-        let _ = token;
-        todo!()
+        self.store
+            .transact("accounts.delete_registration_token", |tx| async move {
+                if token.len() > TOKEN_CHARACTERS || REGISTRATION_TOKEN.get(&tx, (token,)).await?.is_none() {
+                    return Err(AccountError::NotFound("registration token"));
+                }
+                REGISTRATION_TOKEN.clear(&tx, (token,));
+                Ok(())
+            })
+            .await
     }
 
     /// Whether the token would pass the stage `m.login.registration_token` now.
     pub async fn registration_token_valid(&self, token: &str) -> Result<bool, AccountError> {
-        let _ = token;
-        todo!()
+        if self.is_configured_token(token) {
+            return Ok(true);
+        }
+        if token.len() > TOKEN_CHARACTERS {
+            return Ok(false);
+        }
+        let record = REGISTRATION_TOKEN.get_snapshot(&self.store.begin(), (token,)).await?;
+        Ok(record.is_some_and(|record| record.valid(self.clock.now())))
+    }
+
+    /// Whether it is the registration token of the configuration.
+    pub(crate) fn is_configured_token(&self, token: &str) -> bool {
+        let configured = self.config.registration_token.as_ref();
+        configured.is_some_and(|configured| digest(configured).as_bytes().ct_eq(digest(token).as_bytes()).into())
+    }
+
+    /// A nonce for [`Self::register_with_shared_secret`], good for one registration within a minute.
+    pub async fn registration_nonce(&self) -> Result<String, AccountError> {
+        self.shared_secret()?;
+        let nonce = &new_token("hrn");
+        let expires = self.clock.now() + NONCE_MS;
+        self.store
+            .transact("accounts.registration_nonce", |tx| async move {
+                NONCE.set(&tx, (nonce,), &expires);
+                expire_at(&tx, expires, Expiring::Nonce, nonce);
+                Ok::<_, AccountError>(())
+            })
+            .await?;
+        Ok(nonce.clone())
+    }
+
+    fn shared_secret(&self) -> Result<&str, AccountError> {
+        let secret = self.config.shared_secret.as_deref().filter(|secret| !secret.is_empty());
+        secret.ok_or(AccountError::Forbidden("shared-secret registration is not enabled"))
+    }
+
+    /// Creates a user for a tool that knows the shared secret. The nonce is used up by the attempt.
+    pub async fn register_with_shared_secret(
+        &self,
+        request: SharedSecretRequest<'_>,
+    ) -> Result<OwnedUserId, AccountError> {
+        let secret = self.shared_secret()?;
+        let (nonce, now) = (request.nonce, self.clock.now());
+        self.store
+            .transact("accounts.use_nonce", |tx| async move {
+                let expires = if nonce.len() <= 255 { NONCE.get(&tx, (nonce,)).await? } else { None };
+                NONCE.clear(&tx, (nonce.get(..255).unwrap_or(nonce),));
+                match expires {
+                    Some(expires) if now < expires => Ok(()),
+                    _ => Err(AccountError::InvalidParam("unrecognised nonce".into())),
+                }
+            })
+            .await?;
+        let mut mac = <Hmac<Sha1> as Mac>::new_from_slice(secret.as_bytes())
+            .map_err(|error| AccountError::Internal(error.to_string()))?;
+        let admin = if request.admin { "admin" } else { "notadmin" };
+        mac.update([request.nonce, request.username, request.password, admin].join("\0").as_bytes());
+        if let Some(user_type) = request.user_type {
+            mac.update(b"\0");
+            mac.update(user_type.as_bytes());
+        }
+        let given = decode_hex(request.mac).ok_or(AccountError::Forbidden("HMAC incorrect"))?;
+        mac.verify_slice(&given).map_err(|_| AccountError::Forbidden("HMAC incorrect"))?;
+        let localpart = self.check_available(request.username).await?;
+        self.create_user(NewUser {
+            localpart: Some(&localpart),
+            password: Some(request.password),
+            admin: request.admin,
+            displayname: request.displayname,
+        })
+        .await
     }
 }
+
+/// Bytes of a hexadecimal text.
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+#[path = "registration_tests.rs"]
+mod tests;
