@@ -11,6 +11,7 @@ use redb::{Database, Durability, ReadableTable, WriteTransaction};
 use super::buffer::stamp;
 use super::conflicts::ConflictWindow;
 use super::log::{Log, LogError, Operation, Record};
+use super::open::Tuning;
 use super::queue::{CommitReply, CommitRequest};
 use super::shared::Shared;
 use super::tree::{self, CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
@@ -20,8 +21,6 @@ use crate::{StoreError, Version};
 const BATCH_TRANSACTIONS: usize = 512;
 /// A batch ends where its transactions reach this many bytes.
 const BATCH_BYTES: usize = 4_000_000;
-/// The tree is made durable when the log has grown to this, which bounds the replay after a crash (under a second).
-const LOG_BYTES: u64 = 16 << 20;
 /// With this much in the log, the tree is made durable as soon as nothing happens for [`QUIET`].
 const QUIET_LOG_BYTES: u64 = 1 << 20;
 const QUIET: Duration = Duration::from_secs(1);
@@ -34,6 +33,7 @@ pub(super) struct Committer {
     database: Database,
     /// `None` in memory, where nothing is durable.
     log: Option<Log>,
+    log_bytes: u64,
     version: Version,
     window: ConflictWindow,
     /// Snapshots that were replaced but that transactions still hold, by when they must let go.
@@ -50,12 +50,19 @@ struct Accepted {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, database: Database, log: Option<Log>, version: Version) -> Self {
-        let window = ConflictWindow::new(shared.lifetime, version);
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        database: Database,
+        log: Option<Log>,
+        version: Version,
+        tuning: Tuning,
+    ) -> Self {
+        let window = ConflictWindow::new(tuning.lifetime, version);
         Self {
             shared,
             database,
             log,
+            log_bytes: tuning.log_bytes,
             version,
             window,
             replaced: VecDeque::new(),
@@ -200,7 +207,7 @@ impl Committer {
         }
         let Some(log) = &self.log else { return Ok(()) };
         let quiet = log.used() >= QUIET_LOG_BYTES && self.last_commit + QUIET <= now;
-        if log.used() >= LOG_BYTES || quiet { self.checkpoint(LOG_BYTES) } else { Ok(()) }
+        if log.used() >= self.log_bytes || quiet { self.checkpoint(self.log_bytes) } else { Ok(()) }
     }
 
     /// Makes the tree durable and starts the log over; it keeps `keep` bytes on disk.

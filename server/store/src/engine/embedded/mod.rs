@@ -23,6 +23,8 @@ mod buffer;
 mod committer;
 mod conflicts;
 mod directory;
+#[cfg(test)]
+mod fault_tests;
 mod log;
 mod open;
 mod queue;

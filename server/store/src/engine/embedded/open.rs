@@ -47,20 +47,16 @@ impl Embedded {
         if create {
             directory.finish_creation()?;
         }
-        opened.start(Some(directory), TRANSACTION_LIFETIME).map_err(|error| unreadable(error.to_string()))
+        opened.start(Some(directory), Tuning::default()).map_err(|error| unreadable(error.to_string()))
     }
 
     /// An empty store in memory.
     pub(crate) fn memory() -> Result<Self, StoreError> {
-        Self::memory_with_lifetime(TRANSACTION_LIFETIME)
-    }
-
-    pub(super) fn memory_with_lifetime(lifetime: Duration) -> Result<Self, StoreError> {
         let mut builder = Builder::new();
         builder.set_cache_size(32 << 20);
         let database = builder.create_with_backend(InMemoryBackend::new()).map_err(storage_error)?;
         create_tables(&database)?;
-        Opened { database, log: None, version: 0 }.start(None, lifetime)
+        Opened { database, log: None, version: 0 }.start(None, Tuning::default())
     }
 
     pub(crate) fn stats(&self) -> StoreStats {
@@ -113,6 +109,21 @@ impl Drop for Embedded {
     }
 }
 
+/// What tests set otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tuning {
+    /// How long a transaction may live after its first read, and how long writes are kept to check reads against.
+    pub(super) lifetime: Duration,
+    /// The tree is made durable when the log has grown to this. It bounds the replay after a crash (well under a second).
+    pub(super) log_bytes: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { lifetime: TRANSACTION_LIFETIME, log_bytes: 16 << 20 }
+    }
+}
+
 /// A tree and a log that were read and agree.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -153,13 +164,13 @@ impl Opened {
     }
 
     /// Starts the committer. `directory` is released when it ends.
-    pub(super) fn start(self, directory: Option<Directory>, lifetime: Duration) -> Result<Embedded, StoreError> {
+    pub(super) fn start(self, directory: Option<Directory>, tuning: Tuning) -> Result<Embedded, StoreError> {
         let Self { database, log, version } = self;
         let snapshot = Snapshot::take(&database, version)?;
-        let shared = Arc::new(Shared::new(snapshot, lifetime));
+        let shared = Arc::new(Shared::new(snapshot, tuning.lifetime));
         let path = directory.as_ref().map(|directory| directory.path().to_owned());
         let (ended_sender, ended) = tokio::sync::watch::channel(false);
-        let committer = Committer::new(shared.clone(), database, log, version);
+        let committer = Committer::new(shared.clone(), database, log, version, tuning);
         let for_thread = shared.clone();
         let run = move || {
             let run = std::panic::AssertUnwindSafe(|| committer.run());

@@ -76,11 +76,6 @@ impl Watches {
             let _ = watcher.sender.send(Err(error.clone()));
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        lock(&self.by_key).values().map(Vec::len).sum()
-    }
 }
 
 fn fire_key(by_key: &mut BTreeMap<Key, Vec<Watcher>>, key: &Key, snapshot: &Snapshot) -> Result<(), StoreError> {
