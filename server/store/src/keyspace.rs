@@ -305,26 +305,32 @@ pub fn past(prefix: &[u8]) -> Vec<u8> {
 ///     /// Name of a thing by its number.
 ///     THING "th": (thing: u64) => String;
 /// }
-/// assert_eq!(TABLES[0].table, "th");
+/// assert_eq!((TABLES[0].table, TABLES[0].key), ("th", "thing: u64"));
+/// assert_eq!(TABLES[0].doc, "Name of a thing by its number.");
 /// ```
 #[macro_export]
 macro_rules! keyspace {
     (
         database $database:literal;
-        $( $(#[doc = $doc:literal])* $name:ident $table:literal: ($($part:ident: $type:ty),+ $(,)?) => $value:ty; )+
+        $(
+            $(#[doc = $doc:literal])*
+            $name:ident $table:literal: ($part:ident: $type:ty $(, $parts:ident: $types:ty)* $(,)?) => $value:ty;
+        )+
     ) => {
         $(
             $(#[doc = $doc])*
-            pub(crate) const $name: $crate::Table<($($type,)+), $value> = $crate::Table::new($database, $table);
+            pub(crate) const $name: $crate::Table<($type, $($types,)*), $value> = $crate::Table::new($database, $table);
         )+
         /// The whole keyspace, for the documentation and for figures by table.
         pub const TABLES: &[$crate::TableInfo] = &[$(
             $crate::TableInfo {
                 database: $database,
                 table: $table,
-                key: stringify!($($part: $type),+),
+                key: concat!(
+                    stringify!($part), ": ", stringify!($type) $(, ", ", stringify!($parts), ": ", stringify!($types))*
+                ),
                 value: stringify!($value),
-                doc: concat!($($doc),*),
+                doc: concat!($($doc),*).trim_ascii(),
             },
         )+];
     };
