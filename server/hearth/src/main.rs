@@ -1,1 +1,87 @@
-fn main() {}
+//! The Hearth server.
+
+#![warn(missing_docs)]
+
+mod admin_client;
+mod cli;
+mod config;
+mod data_folder;
+mod databases;
+mod development;
+mod failure;
+mod listen;
+mod logging;
+mod password;
+mod private_file;
+mod push_rules;
+mod serve;
+mod stop_signal;
+mod tls;
+mod user;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand, ConfigFile};
+use config::Config;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Serve { config, exit_on_stdin_eof, log } => {
+            let logs = logging::start(log.as_deref())?;
+            let config = match config.config {
+                Some(file) => Config::load(&file)?,
+                None => {
+                    let config = development::load_or_create()?;
+                    development::greet(&config);
+                    config
+                }
+            };
+            block_on(serve::serve(config, exit_on_stdin_eof, logs))
+        }
+        Command::Config(ConfigCommand::Example) => {
+            print!("{}", config::example());
+            Ok(failure::STOP)
+        }
+        Command::Config(ConfigCommand::Check { config }) => {
+            let config = load(&config)?;
+            for listener in &config.listeners {
+                listener.tls.as_ref().map(tls::acceptor).transpose()?;
+            }
+            for variable in &config.ignored_variables {
+                eprintln!("hearth: the environment variable {variable} names no key of the configuration");
+            }
+            println!("{} is valid.", config.file.display());
+            Ok(failure::STOP)
+        }
+        Command::User(command) => block_on(user::run(command)),
+    }
+}
+
+/// The configuration that a command other than `serve` works with.
+fn load(file: &ConfigFile) -> Result<Config, Failure> {
+    let file = match &file.config {
+        Some(file) => file.clone(),
+        None => development::config_file()?,
+    };
+    Ok(Config::load(&file)?)
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format!("the runtime cannot be started: {error}")))?;
+    let outcome = runtime.block_on(future);
+    // Every task has ended. What may be left is a blocking call, such as a name lookup, that nobody waits for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
