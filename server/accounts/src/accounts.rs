@@ -61,8 +61,8 @@ impl AccountsConfig {
             registration: RegistrationMode::Closed,
             registration_token: None,
             shared_secret: None,
-            access_token_lifetime: Duration::from_secs(3600),
-            refresh_token_lifetime: Duration::from_secs(180 * 24 * 3600),
+            access_token_lifetime: Duration::from_hours(1),
+            refresh_token_lifetime: Duration::from_hours(180 * 24),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Time between two rounds; also how late a device's "last seen" may be.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 /// Entries removed in one transaction.
 const BATCH: usize = 200;
 
@@ -98,7 +98,7 @@ mod tests {
         }
         accounts.remove_expired().await.unwrap();
         assert_eq!(expiring(&accounts).await, BATCH + 1);
-        accounts.clock.advance(Duration::from_secs(3600));
+        accounts.clock.advance(Duration::from_hours(1));
         let (fresh, _) = accounts.create_login_token(&alice).await.unwrap();
         accounts.remove_expired().await.unwrap();
         assert_eq!(expiring(&accounts).await, 1);

@@ -60,8 +60,7 @@ fn check_name(field: &str) -> Result<(), AccountError> {
 fn check_value(field: &str, value: Option<Value>) -> Result<Option<Value>, AccountError> {
     let invalid = |message: &str| Err(AccountError::InvalidParam(message.into()));
     match (field, value) {
-        (_, None) => Ok(None),
-        ("displayname" | "avatar_url", Some(Value::Null)) => Ok(None),
+        (_, None) | ("displayname" | "avatar_url", Some(Value::Null)) => Ok(None),
         ("displayname" | "avatar_url", Some(Value::String(text))) if text.is_empty() => Ok(None),
         ("displayname", Some(Value::String(name))) if name.len() > DISPLAYNAME_BYTES => {
             invalid("a display name has at most 1024 bytes")

@@ -110,7 +110,8 @@ pub(crate) fn stored_rules(user: &UserId, content: Option<&str>) -> Result<PushR
     Ok(content)
 }
 
-/// Adds or replaces a rule. A rule that is moved is taken out first: ruma counts positions as if it stood elsewhere.
+/// Adds or replaces a rule. A rule that is moved is taken out first, and is no neighbour of itself: ruma looks positions up
+/// with the rule in the list, and panics where its own place counts.
 fn insert(
     rules: &mut Ruleset,
     rule: NewPushRule,
@@ -118,6 +119,9 @@ fn insert(
     before: Option<&str>,
 ) -> Result<(), InsertPushRuleError> {
     let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+    if after == Some(&*id) || before == Some(&*id) {
+        return Err(InsertPushRuleError::UnknownRuleId);
+    }
     let mut disabled = false;
     if (after.is_some() || before.is_some())
         && let Some(existing) = rules.get(kind.clone(), &id)

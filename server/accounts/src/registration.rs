@@ -16,6 +16,8 @@ use crate::{
 
 /// Longest registration token, in characters.
 const TOKEN_CHARACTERS: usize = 64;
+/// Longest nonce that is looked up, in bytes.
+const NONCE_BYTES: usize = 64;
 /// How long a nonce of shared-secret registration is valid, in milliseconds.
 const NONCE_MS: u64 = 60_000;
 
@@ -216,10 +218,13 @@ impl Accounts {
     ) -> Result<OwnedUserId, AccountError> {
         let secret = self.shared_secret()?;
         let (nonce, now) = (request.nonce, self.clock.now());
+        if nonce.len() > NONCE_BYTES {
+            return Err(AccountError::InvalidParam("unrecognised nonce".into()));
+        }
         self.store
             .transact("accounts.use_nonce", |tx| async move {
-                let expires = if nonce.len() <= 255 { NONCE.get(&tx, (nonce,)).await? } else { None };
-                NONCE.clear(&tx, (nonce.get(..255).unwrap_or(nonce),));
+                let expires = NONCE.get(&tx, (nonce,)).await?;
+                NONCE.clear(&tx, (nonce,));
                 match expires {
                     Some(expires) if now < expires => Ok(()),
                     _ => Err(AccountError::InvalidParam("unrecognised nonce".into())),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a login token is valid; the value that the specification recommends.
-const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_secs(120);
+const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
 /// Longest device id, in bytes: that of the grammar of opaque identifiers.
 const DEVICE_ID_BYTES: usize = 255;
 /// Longest name of a device, in bytes.
@@ -241,11 +241,11 @@ impl Accounts {
         self.store
             .transact("accounts.open_session", |tx| async move {
                 active_user(&tx, localpart).await?;
-                match DEVICE.get(&tx, (localpart, id)).await? {
-                    Some(_) => clear_tokens(&tx, localpart, id).await?,
-                    None => {
-                        DEVICE.set(&tx, (localpart, id), &DeviceRecord { display_name: name.clone(), created_ts: now })
-                    }
+                if DEVICE.get(&tx, (localpart, id)).await?.is_some() {
+                    clear_tokens(&tx, localpart, id).await?;
+                } else {
+                    let record = DeviceRecord { display_name: name.clone(), created_ts: now };
+                    DEVICE.set(&tx, (localpart, id), &record);
                 }
                 new.write(&tx, localpart, id, None);
                 Ok::<_, AccountError>(())
