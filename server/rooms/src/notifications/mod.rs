@@ -5,10 +5,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use hearth_protocol::{Pdu, RoomVersion};
-use hearth_store::Transaction;
-use ruma::{EventId, OwnedUserId, RoomId, UserId, push::Ruleset};
+use ruma::{OwnedUserId, push::Ruleset};
 
-use crate::{EventNid, RoomError, RoomNid, Rooms, StateKeyNid};
+use crate::{EventNid, StateKeyNid};
+
+mod list;
+mod rows;
+mod unread;
+
+pub use list::{NotificationPage, UnreadNotification};
+pub(crate) use rows::write_rows;
 
 /// Where push rules come from: the Accounts database, wired by the binary.
 pub trait PushRules: Send + Sync {
@@ -29,6 +35,7 @@ pub(crate) struct Recipient {
 pub(crate) struct Publishing<'a> {
     pub(crate) pdu: &'a Pdu,
     pub(crate) event: EventNid,
+    pub(crate) sender: StateKeyNid,
     /// Place of the event within the transaction's versionstamp.
     pub(crate) user_version: u16,
     /// Root of the thread that it belongs to.
@@ -41,17 +48,6 @@ pub(crate) struct Publishing<'a> {
     pub(crate) power_levels: Option<&'a Pdu>,
 }
 
-/// Writes the notification rows of one event. Reads nothing that the transaction writes.
-pub(crate) async fn write_rows(
-    tx: &Transaction,
-    room: RoomNid,
-    event: &Publishing<'_>,
-    recipients: &[Recipient],
-) -> Result<(), RoomError> {
-    let _ = (tx, room, event, recipients);
-    Ok(())
-}
-
 /// Unread counts of a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnreadCounts {
@@ -61,19 +57,4 @@ pub struct UnreadCounts {
     pub highlights: u64,
     /// By thread root: notifications and highlights.
     pub threads: Vec<(ruma::OwnedEventId, u64, u64)>,
-}
-
-impl Rooms {
-    /// Marks the room read up to `event_id`: removes the notification rows at or before it. `thread` `None` is an
-    /// unthreaded receipt (clears all), `main` and thread roots clear their own.
-    pub async fn mark_read(
-        &self,
-        room_id: &RoomId,
-        user: &UserId,
-        event_id: &EventId,
-        thread: Option<&str>,
-    ) -> Result<(), RoomError> {
-        let _ = (room_id, user, event_id, thread);
-        todo!()
-    }
 }
