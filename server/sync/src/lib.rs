@@ -1,1 +1,21 @@
-//! x
+//! What an audience gets next.
+//!
+//! An [`Audience`] is a local user or another server. Both have rooms, changes of membership, a position
+//! ([`SyncPosition`]) and a next batch ([`SyncEngine::next_batch`]); the forms in which it reaches them are thin faces on
+//! that: [`v2`] is `GET /sync`. Users pull and may wait for something new: the [`hub`] wakes them, and no wake-up is ever
+//! lost.
+
+mod batch;
+mod cache;
+mod engine;
+mod error;
+pub mod hub;
+mod memberships;
+mod position;
+mod sources;
+pub mod v2;
+
+pub use batch::{Audience, Batch, Limits, Reading, RoomBatch, Standing};
+pub use engine::SyncEngine;
+pub use error::SyncError;
+pub use position::SyncPosition;

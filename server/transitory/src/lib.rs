@@ -18,6 +18,9 @@ pub mod timers;
 mod transitory;
 pub mod typing;
 
+#[cfg(test)]
+mod tests;
+
 pub use changes::Change;
 pub use error::TransitoryError;
 pub use presence::Presence;

@@ -1,0 +1,186 @@
+//! Joined rooms.
+
+use std::borrow::Cow;
+
+use hearth_rooms::{
+    EventFilter, Position, StateKeyNid, View,
+    audience::{SliceRequest, StateEntry, TimelineSlice},
+    lookup::RoomInfo,
+    notifications::UnreadCounts,
+};
+use hearth_store::Transaction;
+use ruma::{
+    UInt,
+    api::client::sync::sync_events::{UnreadNotificationsCount, v3},
+    events::TimelineEventType,
+};
+
+use super::{Asker, Span, state::Wanted};
+use crate::{RoomBatch, SyncEngine, SyncError};
+
+impl SyncEngine {
+    /// A joined room, without its account data.
+    pub(super) async fn joined(
+        &self,
+        span: &mut Span<'_>,
+        info: &RoomInfo,
+        room: &RoomBatch,
+    ) -> Result<v3::JoinedRoom, SyncError> {
+        let tx = span.rooms();
+        let asker = span.asker;
+        let mut joined = v3::JoinedRoom::new();
+        // The client has nothing of the room that it could rely on.
+        let everything = room.since.is_none() || asker.full_state;
+        let until = Position::after_version(span.reading.position.rooms);
+        let view = self.0.rooms.view_of(&tx, room.room, Some(span.nid)).await?;
+
+        let mut slice = if room.events {
+            self.slice(&tx, asker, &view, room, until.clone()).await?
+        } else {
+            TimelineSlice { events: Vec::new(), limited: false, start: until.clone() }
+        };
+        if room.since.is_none() && span.since.is_some() {
+            // The client may have an older stretch of a room that its user had left: only a timeline that begins with
+            // the room cannot leave a gap.
+            let begins =
+                slice.events.first().is_some_and(|first| first.event.pdu.event_type == TimelineEventType::RoomCreate);
+            slice.limited |= !begins;
+        }
+
+        let mut entries = Vec::new();
+        if everything || room.events {
+            let since = if everything { None } else { room.since };
+            let changed = self.changed_members(&tx, span, room, since, &until).await?;
+            let mut heroes = Vec::new();
+            if everything || changed.summary {
+                let summary = self.0.rooms.room_summary(&tx, room.room, span.nid).await?;
+                for hero in summary.heroes.iter().flatten() {
+                    heroes.extend(self.0.rooms.find_state_key(&tx, hero.as_str()).await?);
+                }
+                joined.summary.heroes = summary.heroes.unwrap_or_default();
+                joined.summary.joined_member_count = Some(count(summary.joined));
+                joined.summary.invited_member_count = Some(count(summary.invited));
+            }
+            if room.since.is_none() {
+                span.met.extend(self.0.rooms.local_members(&tx, room.room).await?);
+            } else {
+                span.met.extend(changed.members);
+            }
+            let wanted = Wanted { room: room.room, since, until: &until, slice: &slice, members: &heroes };
+            entries = self.state_entries(&tx, span, &wanted).await?;
+        }
+        joined.state = self.state_section(&tx, span, &view, &entries).await?;
+        joined.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;
+
+        if everything || room.events || room.receipts {
+            let by_thread = asker.filter.by_thread();
+            let counts = self.0.rooms.unread_counts(&tx, span.nid, room.room, by_thread).await?;
+            set_unread(&mut joined, counts);
+        }
+        let transitory = span.reading.transitory();
+        joined.ephemeral.events = self.ephemeral(&transitory, span, info, room, everything).await?;
+        Ok(joined)
+    }
+
+    /// The newest events of the room.
+    pub(super) async fn slice(
+        &self,
+        tx: &Transaction,
+        asker: &Asker<'_>,
+        view: &View,
+        room: &RoomBatch,
+        until: Position,
+    ) -> Result<TimelineSlice, SyncError> {
+        let filter = asker.timeline_filter();
+        let request = SliceRequest { since: room.since, until, limit: asker.filter.timeline_limit(), filter: &filter };
+        Ok(self.0.rooms.timeline_slice(tx, view, request).await?)
+    }
+
+    /// The slice as the response's timeline.
+    pub(super) async fn timeline(
+        &self,
+        tx: &Transaction,
+        asker: &Asker<'_>,
+        view: &View,
+        slice: &TimelineSlice,
+        everything: bool,
+    ) -> Result<v3::Timeline, SyncError> {
+        let mut timeline = v3::Timeline::new();
+        timeline.limited = slice.limited;
+        if everything || slice.limited || !slice.events.is_empty() {
+            timeline.prev_batch = Some(slice.start.to_string());
+        }
+        let events = slice.events.iter().map(|event| (&event.event, Some(&event.at)));
+        timeline.events = self.room_events(tx, asker, view, events).await?;
+        Ok(timeline)
+    }
+
+    async fn changed_members(
+        &self,
+        tx: &Transaction,
+        span: &Span<'_>,
+        room: &RoomBatch,
+        since: Option<hearth_store::Version>,
+        until: &Position,
+    ) -> Result<Changed, SyncError> {
+        let Some(since) = since else { return Ok(Changed { summary: true, members: Vec::new() }) };
+        let rooms = &self.0.rooms;
+        let delta: Vec<StateEntry> = rooms.state_delta(tx, room.room, since, until).await?;
+        let member = self.member_type(tx).await?;
+        let mut summary = false;
+        let mut members = Vec::new();
+        for entry in delta {
+            if entry.event_type == member {
+                summary = true;
+                if entry.state_key != span.nid {
+                    members.push(entry.state_key);
+                }
+            } else if !summary {
+                // A name that comes or goes decides whether heroes are needed.
+                let name = rooms.type_name(tx, entry.event_type).await?;
+                summary = matches!(&*name, "m.room.name" | "m.room.canonical_alias");
+            }
+        }
+        Ok(Changed { summary, members })
+    }
+}
+
+/// What changed about a room's members.
+struct Changed {
+    /// The summary may be another one.
+    summary: bool,
+    /// Others with a new member event.
+    members: Vec<StateKeyNid>,
+}
+
+impl Asker<'_> {
+    /// The timeline's filter, with the ignored users.
+    fn timeline_filter(&self) -> Cow<'_, EventFilter> {
+        if self.ignored.is_empty() {
+            return Cow::Borrowed(&self.filter.timeline);
+        }
+        let mut filter = self.filter.timeline.clone();
+        filter.ignored.clone_from(&self.ignored);
+        Cow::Owned(filter)
+    }
+}
+
+fn count(number: u64) -> UInt {
+    UInt::new_saturating(number)
+}
+
+fn unread(notifications: u64, highlights: u64) -> UnreadNotificationsCount {
+    let mut unread = UnreadNotificationsCount::new();
+    unread.notification_count = Some(count(notifications));
+    unread.highlight_count = Some(count(highlights));
+    unread
+}
+
+fn set_unread(joined: &mut v3::JoinedRoom, counts: UnreadCounts) {
+    joined.unread_notifications = unread(counts.notifications, counts.highlights);
+    joined.unread_thread_notifications = counts
+        .threads
+        .into_iter()
+        .map(|(root, notifications, highlights)| (root, unread(notifications, highlights)))
+        .collect();
+}
