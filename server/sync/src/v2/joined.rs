@@ -53,7 +53,7 @@ impl SyncEngine {
             let changed = self.changed_members(&tx, span, room, since, &until).await?;
             let mut heroes = Vec::new();
             if everything || changed.summary {
-                let summary = self.0.rooms.room_summary(&tx, room.room, span.nid).await?;
+                let summary = self.0.rooms.sync_summary(&tx, room.room, span.nid).await?;
                 for hero in summary.heroes.iter().flatten() {
                     heroes.extend(self.0.rooms.find_state_key(&tx, hero.as_str()).await?);
                 }
@@ -69,7 +69,7 @@ impl SyncEngine {
             let wanted = Wanted { room: room.room, since, until: &until, slice: &slice, members: &heroes };
             entries = self.state_entries(&tx, span, &wanted).await?;
         }
-        joined.state = self.state_section(&tx, span, &view, &entries).await?;
+        joined.state = self.state_section(&tx, span, &entries).await?;
         joined.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;
 
         if everything || room.events || room.receipts {
@@ -110,8 +110,7 @@ impl SyncEngine {
         if everything || slice.limited || !slice.events.is_empty() {
             timeline.prev_batch = Some(slice.start.to_string());
         }
-        let events = slice.events.iter().map(|event| (&event.event, Some(&event.at)));
-        timeline.events = self.room_events(tx, asker, view, events).await?;
+        timeline.events = self.timeline_events(tx, asker, view, &slice.events).await?;
         Ok(timeline)
     }
 

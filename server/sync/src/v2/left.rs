@@ -1,7 +1,7 @@
 //! Rooms that the user has left, was removed from, or never came into.
 
 use hearth_rooms::{
-    EventNid, Position,
+    Position,
     audience::{MembershipStep, TimelineSlice},
 };
 use ruma::api::client::sync::sync_events::v3;
@@ -26,6 +26,8 @@ impl SyncEngine {
         let view = rooms.view_of(&tx, room.room, Some(span.nid)).await?;
         let now = rooms.audience_room(&tx, span.nid, room.room).await?;
         let forgotten = now.as_ref().is_some_and(|now| now.forgotten);
+        // The user's last member event that the response may show.
+        let last = step.map(|step| step.event).or(now.map(|now| now.event));
         let mut left = v3::LeftRoom::new();
         left.state = section(asker.state_after, Vec::new());
 
@@ -43,43 +45,30 @@ impl SyncEngine {
             let since = if everything { None } else { room.since };
             let wanted = Wanted { room: room.room, since, until: &until, slice: &slice, members: &[] };
             let entries = self.state_entries(&tx, span, &wanted).await?;
-            left.state = self.state_section(&tx, span, &view, &entries).await?;
+            left.state = self.state_section(&tx, span, &entries).await?;
             left.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;
-            if slice
-                .events
-                .iter()
-                .any(|event| Some(event.entry.event) == own_event(step, now.as_ref().map(|now| now.event)))
-            {
+            if slice.events.iter().any(|event| Some(event.entry.event) == last) {
                 return Ok(left);
             }
         }
 
         // One's own membership is always one's business, even where the room's history is not.
-        if let Some(event) = own_event(step, now.map(|now| now.event)) {
+        if let Some(event) = last {
             let event = rooms.load_event(&tx, event).await?;
-            let at = step.map(|step| &step.at);
             if asker.filter.timeline.accepts(&event.pdu) {
-                left.timeline.events.extend(self.room_events(&tx, asker, &view, [(&event, at)]).await?);
+                left.timeline.events.extend(self.state_events(&tx, asker, std::slice::from_ref(&event)).await?);
                 if left.timeline.prev_batch.is_none() {
-                    left.timeline.prev_batch = at.map(|at| Position::before(at).to_string());
+                    left.timeline.prev_batch = step.map(|step| Position::before(&step.at).to_string());
                 }
             }
+            // With `state_after` it comes last, after the member event with which the stay ended.
             if asker.state_after && asker.filter.state.accepts(&event.pdu) {
-                let events = self.room_events(&tx, asker, &view, [(&event, at)]).await?;
-                match &mut left.state {
-                    v3::State::After(state) | v3::State::Before(state) => {
-                        // In place of the member event with which the stay ended.
-                        state.events.extend(events);
-                    }
-                    _ => {}
+                let events = self.state_events(&tx, asker, std::slice::from_ref(&event)).await?;
+                if let v3::State::After(state) = &mut left.state {
+                    state.events.extend(events);
                 }
             }
         }
         Ok(left)
     }
-}
-
-/// The user's last member event that the response may show.
-fn own_event(step: Option<&MembershipStep>, now: Option<EventNid>) -> Option<EventNid> {
-    step.map(|step| step.event).or(now)
 }

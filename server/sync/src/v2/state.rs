@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use hearth_rooms::{
-    EventNid, Position, RoomNid, StateKeyNid, TypeNid, View,
+    EventNid, Position, RoomNid, StateKeyNid, TypeNid,
     audience::{StateEntry, TimelineSlice},
     loading::LoadedEvent,
 };
@@ -116,13 +116,12 @@ impl SyncEngine {
         &self,
         tx: &Transaction,
         span: &Span<'_>,
-        view: &View,
         entries: &[StateEntry],
     ) -> Result<v3::State, SyncError> {
         let nids: Vec<EventNid> = entries.iter().map(|entry| entry.event).collect();
         let mut events: Vec<LoadedEvent> = self.0.rooms.load_events(tx, &nids).await?;
         events.retain(|event| span.asker.filter.state.accepts(&event.pdu));
-        let events = self.room_events(tx, span.asker, view, events.iter().map(|event| (event, None))).await?;
+        let events = self.state_events(tx, span.asker, &events).await?;
         Ok(section(span.asker.state_after, events))
     }
 
