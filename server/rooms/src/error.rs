@@ -1,7 +1,7 @@
 use hearth_store::{AsStoreError, StoreError};
 
 /// What a room operation refuses or fails with.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RoomError {
     /// The store failed.
     #[error(transparent)]
@@ -27,6 +27,18 @@ pub enum RoomError {
     /// The request contradicts itself or the room.
     #[error("{0}")]
     BadRequest(String),
+    /// A parameter has an invalid value (`M_INVALID_PARAM`).
+    #[error("{0}")]
+    InvalidParam(String),
+    /// The state that a new room would begin with is refused by its own rules (`M_INVALID_ROOM_STATE`).
+    #[error("{0}")]
+    InvalidRoomState(String),
+    /// An alias in `m.room.canonical_alias` does not point to the room (`M_BAD_ALIAS`).
+    #[error("{0}")]
+    BadAlias(String),
+    /// The user annotated the event like this already (`M_DUPLICATE_ANNOTATION`).
+    #[error("the event has this annotation of yours already")]
+    DuplicateAnnotation,
     /// The event is too large.
     #[error("{0}")]
     TooLarge(String),

@@ -70,6 +70,8 @@ keyspace! {
     /// Events that relate to an event, by kind of relation (so that the latest edit of an event with ten thousand
     /// reactions is one short read).
     RELATION "relation": (parent: EventNid, rel_type: String, at: Versionstamp) => RelationEntry;
+    /// Annotations by what they annotate, who made them, their type and key: none is made twice.
+    ANNOTATION "annotation": (parent: EventNid, sender: StateKeyNid, event_type: TypeNid, key: String) => EventNid;
     /// Threads of a room by root.
     THREAD "thread": (room: RoomNid, root: EventNid) => ThreadRecord;
     /// Where the newest event of a thread stands.
@@ -88,6 +90,8 @@ keyspace! {
     /// Rooms in the public directory.
     PUBLISHED "published": (room: RoomNid) => ();
 
+    /// Where a user last sent into a room, by thread (`0` outside of threads): what is older counts as read.
+    SENT "sent": (user: StateKeyNid, room: RoomNid, thread: EventNid) => Versionstamp;
     /// Unread events of a user.
     NOTIFICATION "notification": (user: StateKeyNid, room: RoomNid, at: Versionstamp) => Notification;
 }

@@ -16,21 +16,33 @@ mod error;
 pub mod event_filter;
 mod ids;
 pub mod keys;
+mod lanes;
 pub mod loading;
 pub mod lookup;
 pub mod membership;
+mod names;
 pub mod notifications;
 pub mod position;
 pub mod public_rooms;
 mod publish;
 mod records;
+mod redacting;
+mod relating;
 pub mod relations;
 mod rooms;
 mod scan;
 pub mod send;
+#[cfg(test)]
+mod send_tests;
+mod special;
 pub mod state;
+#[cfg(test)]
+mod testing;
+mod threads;
 pub mod timeline;
+mod view;
 pub mod visibility;
+mod writer;
 
 pub use cache::CacheStats;
 pub use client_form::Reader;

@@ -101,6 +101,26 @@ pub enum Membership {
     Knock,
 }
 
+impl Membership {
+    /// As member events write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Invite => "invite",
+            Self::Leave => "leave",
+            Self::Ban => "ban",
+            Self::Knock => "knock",
+        }
+    }
+
+    /// What a member event says; `None` for a word that the specification does not know.
+    pub fn parse(membership: &str) -> Option<Self> {
+        [Self::Join, Self::Invite, Self::Leave, Self::Ban, Self::Knock]
+            .into_iter()
+            .find(|known| known.as_str() == membership)
+    }
+}
+
 /// An audience's (user's or server's) membership in a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembershipRecord {

@@ -4,7 +4,12 @@ use hearth_protocol::SigningKey;
 use hearth_store::Store;
 use ruma::{OwnedServerName, RoomVersionId};
 
-use crate::{lookup::Caches, notifications::PushRules};
+use crate::{
+    RoomNid, cache::Cache, ids::Allocator, lanes::Lanes, lookup::Caches, notifications::PushRules, view::RoomView,
+};
+
+/// Bound of the views of rooms being written to, in entries of their state.
+const VIEW_ENTRIES: usize = 100_000;
 
 /// What the Rooms database needs to know.
 pub struct RoomsConfig {
@@ -23,18 +28,34 @@ pub struct Rooms {
     pub(crate) config: Arc<RoomsConfig>,
     /// Whose push rules decide about notification rows at publication.
     pub(crate) push_rules: Arc<dyn PushRules>,
-    /// What is read often and never changes.
     pub(crate) caches: Arc<Caches>,
+    pub(crate) ids: Arc<Allocator>,
+    pub(crate) lanes: Arc<Lanes>,
+    /// What was read of the state of rooms at their revision, for writers.
+    pub(crate) views: Arc<Cache<RoomNid, Arc<RoomView>>>,
 }
 
 impl Rooms {
     /// Opens the database on `store`.
     pub fn new(store: Store, config: RoomsConfig, push_rules: Arc<dyn PushRules>) -> Self {
-        Self { store, config: Arc::new(config), push_rules, caches: Arc::default() }
+        Self {
+            store,
+            config: Arc::new(config),
+            push_rules,
+            caches: Arc::default(),
+            ids: Arc::default(),
+            lanes: Arc::default(),
+            views: Arc::new(Cache::new(VIEW_ENTRIES)),
+        }
     }
 
     /// The store, for the sync engine's reading transactions and watches.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Takes no more writes and waits for those under way. Before the store is closed.
+    pub async fn close(&self) {
+        self.lanes.close().await;
     }
 }
