@@ -19,6 +19,8 @@ mod changes;
 mod room;
 mod summary;
 
+pub use room::SliceRequest;
+
 #[cfg(doc)]
 use crate::Rooms;
 #[cfg(doc)]
