@@ -13,6 +13,7 @@ use crate::{
     cache::{Cache, CacheStats},
     keys,
     loading::StoredEvent,
+    public_rooms::PublicRoom,
     visibility::{MemberHistory, VisibilityHistory},
 };
 
@@ -22,6 +23,9 @@ const EVENT_CACHE_BYTES: usize = 32 << 20;
 const NAMES: usize = 20_000;
 /// Bound of each cache of membership and visibility histories, in entries.
 const HISTORIES: usize = 20_000;
+
+/// Bound of the cache of public rooms, in entries.
+const PUBLIC_ROOMS: usize = 2000;
 
 /// What never changes about a room.
 #[derive(Debug, Clone)]
@@ -47,6 +51,8 @@ pub(crate) struct Caches {
     pub(crate) members: Cache<(RoomNid, StateKeyNid), Arc<MemberHistory>>,
     /// History visibility per room.
     pub(crate) visibilities: Cache<RoomNid, Arc<VisibilityHistory>>,
+    /// Entries of the public room list.
+    pub(crate) public_rooms: Cache<RoomNid, Arc<PublicRoom>>,
 }
 
 impl Caches {
@@ -61,6 +67,7 @@ impl Caches {
             key_nids: Cache::new(NAMES),
             members: Cache::new(HISTORIES),
             visibilities: Cache::new(HISTORIES),
+            public_rooms: Cache::new(PUBLIC_ROOMS),
         }
     }
 }
@@ -92,6 +99,7 @@ impl Rooms {
             ("state key ids", caches.key_nids.stats()),
             ("membership histories", caches.members.stats()),
             ("visibility histories", caches.visibilities.stats()),
+            ("public rooms", caches.public_rooms.stats()),
         ]
     }
 
