@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::failure::Failure;
 
 /// Longest that one question may take; deactivation of a user in many rooms takes the longest.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The admin API at one address.
 pub(crate) struct AdminClient {

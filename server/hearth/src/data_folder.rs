@@ -82,7 +82,7 @@ impl DataFolder {
         let refuse = |what: String| Failure::configuration(format!("{}: {what}", path.display()));
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.create_identity(&path, server_name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return create_identity(&path, server_name),
             Err(error) => return Err(refuse(error.to_string())),
         };
         let identity: Identity = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
@@ -98,20 +98,6 @@ impl DataFolder {
         let document = STANDARD.decode(identity.key).map_err(|error| refuse(format!("the key is damaged: {error}")))?;
         SigningKey::from_pkcs8(server_name.to_owned(), identity.key_version, &document)
             .map_err(|error| refuse(format!("the key is damaged: {error}")))
-    }
-
-    fn create_identity(&self, path: &Path, server_name: &ServerName) -> Result<SigningKey, Failure> {
-        let (key, document) = SigningKey::generate(OwnedServerName::from(server_name));
-        let identity = Identity {
-            server_name: server_name.to_string(),
-            key_version: key.pair.version().to_owned(),
-            key: STANDARD.encode(document),
-        };
-        let text = toml::to_string(&identity).map_err(|error| Failure::internal(error.to_string()))?;
-        private_file::write(path, &format!("{IDENTITY_COMMENT}{text}"))
-            .map_err(|error| Failure::configuration(format!("{} cannot be written: {error}", path.display())))?;
-        tracing::info!(key = %format_args!("ed25519:{}", key.pair.version()), "made this server's signing key");
-        Ok(key)
     }
 
     /// The admin token, made at the first start, and the path of its file. Notes where the admin API is.
@@ -138,6 +124,20 @@ impl DataFolder {
         let read = |name| fs::read_to_string(self.0.join(name)).map(|text| text.trim().to_owned());
         Ok((read("admin-url")?, read("admin-token")?))
     }
+}
+
+fn create_identity(path: &Path, server_name: &ServerName) -> Result<SigningKey, Failure> {
+    let (key, document) = SigningKey::generate(OwnedServerName::from(server_name));
+    let identity = Identity {
+        server_name: server_name.to_string(),
+        key_version: key.pair.version().to_owned(),
+        key: STANDARD.encode(document),
+    };
+    let text = toml::to_string(&identity).map_err(|error| Failure::internal(error.to_string()))?;
+    private_file::write(path, &format!("{IDENTITY_COMMENT}{text}"))
+        .map_err(|error| Failure::configuration(format!("{} cannot be written: {error}", path.display())))?;
+    tracing::info!(key = %format_args!("ed25519:{}", key.pair.version()), "made this server's signing key");
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hearth_accounts::{Accounts, AccountsConfig};
 use hearth_rooms::{Rooms, RoomsConfig};
 use hearth_store::{EmbeddedOptions, OpenError, Store};
+use hearth_sync::SyncEngine;
 use hearth_transitory::Transitory;
 
 use crate::{
@@ -29,6 +30,8 @@ pub(crate) struct Databases {
     pub(crate) rooms: Rooms,
     /// What is true only for a while.
     pub(crate) transitory: Transitory,
+    /// What users get next, over all of them.
+    pub(crate) sync: SyncEngine,
 }
 
 /// Why the databases did not open.
@@ -79,7 +82,8 @@ impl Databases {
         };
         let rooms = Rooms::new(store.clone(), rooms_config, Arc::new(AccountRules(accounts.clone())));
         let transitory = Transitory::new(store.clone());
-        Ok(Self { folder, store, accounts, rooms, transitory })
+        let sync = SyncEngine::new(rooms.clone(), accounts.clone(), transitory.clone());
+        Ok(Self { folder, store, accounts, rooms, transitory, sync })
     }
 }
 

@@ -22,9 +22,9 @@ use crate::failure::Failure;
 /// Longest that a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest that the head of a request may take to arrive, also the idle time of an HTTP/1.1 connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
 const STREAMS: u32 = 200;
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 << 10;

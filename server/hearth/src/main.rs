@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         }
         Command::Config(ConfigCommand::Check { config }) => {
             let config = load(&config)?;
+            tls::check_authorities(&config.federation.extra_ca)?;
             for listener in &config.listeners {
                 listener.tls.as_ref().map(tls::acceptor).transpose()?;
             }

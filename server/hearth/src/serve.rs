@@ -36,6 +36,7 @@ pub(crate) async fn serve(config: Config, exit_on_stdin_eof: bool, logs: Arc<Log
     }
     raise_file_limit();
     // Before the store: a typing error in a path must not wait for it.
+    tls::check_authorities(&config.federation.extra_ca)?;
     let mut acceptors = Vec::new();
     for listener in &config.listeners {
         acceptors.push(listener.tls.as_ref().map(tls::acceptor).transpose()?);
@@ -79,6 +80,7 @@ async fn run(
         accounts: databases.accounts.clone(),
         rooms: databases.rooms.clone(),
         transitory: databases.transitory.clone(),
+        sync: databases.sync.clone(),
         default_room_version: config.default_room_version.clone(),
         limiter: RateLimiter::new(config.rate_limit),
         metrics: metrics.clone(),
@@ -145,6 +147,8 @@ fn spawn_background(tasks: &TaskTracker, databases: &Databases, stopping: &Cance
     tasks.spawn(async move { accounts.run_maintenance(stop).await });
     let (transitory, stop) = (databases.transitory.clone(), stopping.clone());
     tasks.spawn(async move { transitory.run_timers(stop).await });
+    let (sync, stop) = (databases.sync.clone(), stopping.clone());
+    tasks.spawn(async move { sync.run(stop).await });
     let (accounts, rooms, stop) = (databases.accounts.clone(), databases.rooms.clone(), stopping.clone());
     tasks.spawn(async move {
         stop.run_until_cancelled(crate::user::finish_deactivations(&accounts, &rooms)).await;

@@ -1,6 +1,11 @@
 //! TLS of a listener: PEM files to a rustls configuration.
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ServerConfig,
@@ -9,6 +14,11 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{config::TlsFiles, failure::Failure};
+
+/// Whether every file of additional authorities can be used.
+pub(crate) fn check_authorities(files: &[PathBuf]) -> Result<(), Failure> {
+    files.iter().try_for_each(|file| certificates(file).map(drop))
+}
 
 /// Loads a listener's certificate and key.
 pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Failure> {

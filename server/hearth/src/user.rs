@@ -3,6 +3,7 @@
 use hearth_accounts::{AccountError, Accounts, NewUser};
 use hearth_rooms::Rooms;
 use hyper::Method;
+use rand::{Rng, rngs::OsRng};
 use ruma::{OwnedUserId, ServerName, UserId};
 use serde_json::{Value, json};
 
@@ -16,6 +17,8 @@ use crate::{
     password,
 };
 
+/// Letters that are not taken for others.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Users read at once.
 const PAGE: usize = 200;
 
@@ -111,10 +114,8 @@ fn choose(source: PasswordSource) -> Result<Password, Failure> {
     if !source.generate {
         return Ok(Password { text: password::read()?, generated: false });
     }
-    use rand::Rng;
-    // Letters that are not taken for others; 100 bits.
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let letter = || char::from(LETTERS[rand::rngs::OsRng.gen_range(0..LETTERS.len())]);
+    // 100 bits.
+    let letter = || char::from(LETTERS[OsRng.gen_range(0..LETTERS.len())]);
     let groups: Vec<String> = (0..5).map(|_| (0..4).map(|_| letter()).collect()).collect();
     Ok(Password { text: groups.join("-"), generated: true })
 }

@@ -2,10 +2,14 @@
 //! health check.
 
 use axum::{Json, Router, extract::State, routing::get};
+use hearth_protocol::RoomVersion;
 use http::StatusCode;
 use ruma::api::client::discovery::{
     discover_homeserver::{self, HomeserverInfo},
-    get_capabilities::v3 as get_capabilities,
+    get_capabilities::v3::{
+        self as get_capabilities, Capabilities, ChangePasswordCapability, GetLoginTokenCapability,
+        ProfileFieldsCapability, RoomVersionStability, RoomVersionsCapability, ThirdPartyIdChangesCapability,
+    },
 };
 use serde_json::{Value, json};
 
@@ -30,12 +34,7 @@ pub(super) fn routes() -> Router<ClientState> {
 /// `GET /_matrix/client/versions`. Not by ruma's type: clients send whatever token they have left here, and a stale one must not
 /// matter.
 async fn versions() -> Json<Value> {
-    Json(json!({
-        "versions": VERSIONS,
-        "unstable_features": {
-            "org.matrix.msc2432": true,
-        },
-    }))
+    Json(json!({ "versions": VERSIONS, "unstable_features": {} }))
 }
 
 /// `GET /_matrix/client/v3/capabilities`
@@ -43,8 +42,14 @@ async fn capabilities(
     state: ClientState,
     _: Args<get_capabilities::Request>,
 ) -> Result<get_capabilities::Response, ApiError> {
-    let _ = state;
-    Ok(get_capabilities::Response::new(Default::default()))
+    let mut capabilities = Capabilities::new();
+    let available = RoomVersion::SUPPORTED.iter().map(|version| (version.clone(), RoomVersionStability::Stable));
+    capabilities.room_versions = RoomVersionsCapability::new(state.default_room_version.clone(), available.collect());
+    capabilities.change_password = ChangePasswordCapability::new(true);
+    capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
+    capabilities.get_login_token = GetLoginTokenCapability::new(true);
+    capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
+    Ok(get_capabilities::Response::new(capabilities))
 }
 
 /// `GET /.well-known/matrix/client`

@@ -12,6 +12,7 @@ use axum::{
 use hearth_accounts::AccountError;
 use hearth_rooms::RoomError;
 use hearth_store::StoreError;
+use hearth_sync::SyncError;
 use hearth_transitory::TransitoryError;
 use http::{HeaderValue, StatusCode, header};
 use ruma::api::{
@@ -291,6 +292,22 @@ impl From<TransitoryError> for ApiError {
         match error {
             TransitoryError::Store(error) => error.into(),
             TransitoryError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SyncError> for ApiError {
+    fn from(error: SyncError) -> Self {
+        let message = error.to_string();
+        match error {
+            SyncError::Store(error) => error.into(),
+            SyncError::Rooms(error) => error.into(),
+            SyncError::Accounts(error) => error.into(),
+            SyncError::Transitory(error) => error.into(),
+            SyncError::UnknownPosition | SyncError::BadFilter(_) | SyncError::BadParameter(_) => {
+                Self::invalid_param(message)
+            }
+            SyncError::TooManyWaiting => Self::unavailable(message),
         }
     }
 }

@@ -35,8 +35,10 @@ use super::{
 
 /// Largest body of a request, in bytes. The largest that ordinary clients send are uploads of room keys.
 pub const BODY_LIMIT: usize = 4 << 20;
+/// Deepest nesting of a body. Most JSON parsers, serde's too, read up to 128, and an event wraps its content.
+const DEPTH_LIMIT: usize = 100;
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What an endpoint receives.
 pub struct Args<R>
@@ -285,10 +287,34 @@ async fn read_json(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
     // Parsed on its own: ruma's types stop at the first wrong field and never see broken JSON behind it.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| ApiError::not_json(error.to_string()))?;
+    if is_deep(&body) {
+        return Err(ApiError::bad_json(format!("The body nests more than {DEPTH_LIMIT} values.")));
+    }
     if !text.trim_start().starts_with('{') {
         return Err(ApiError::bad_json("The body is not a JSON object."));
     }
     Ok(body)
+}
+
+/// Whether valid JSON nests deeper than other programs can be expected to read.
+fn is_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > DEPTH_LIMIT {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// What is wrong with a request that ruma's type does not accept. Its body is valid JSON.

@@ -13,8 +13,8 @@
 
 mod account;
 mod discovery;
-pub mod extract;
 pub mod error;
+pub mod extract;
 mod observe;
 pub mod rate_limit;
 mod room_read;
@@ -24,8 +24,8 @@ mod sync;
 
 use axum::{Router, middleware};
 
-pub use extract::{Args, route};
 pub use error::ApiError;
+pub use extract::{Args, route};
 pub use rate_limit::RateLimiter;
 pub use state::{ClientParts, ClientState};
 
@@ -34,14 +34,25 @@ pub use state::{ClientParts, ClientState};
 /// The listener must add [`axum::extract::ConnectInfo`] with the peer's socket address to every request, so that
 /// limits by address work.
 pub fn router(state: ClientState) -> Router {
-    Router::new()
+    let routes = Router::new()
         .merge(discovery::routes())
         .merge(account::routes())
         .merge(room_write::routes())
         .merge(room_read::routes())
-        .merge(sync::routes())
+        .merge(sync::routes());
+    assemble(routes, state)
+}
+
+/// Puts around `routes` what every endpoint has.
+fn assemble(routes: Router<ClientState>, state: ClientState) -> Router {
+    routes
         .fallback(async || ApiError::unrecognized())
         .method_not_allowed_fallback(async || ApiError::wrong_method())
         .layer(middleware::from_fn_with_state(state.clone(), observe::observe))
         .with_state(state)
 }
+
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;

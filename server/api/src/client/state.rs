@@ -4,6 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use hearth_accounts::Accounts;
 use hearth_rooms::Rooms;
+use hearth_sync::SyncEngine;
 use hearth_transitory::Transitory;
 use ruma::{OwnedServerName, RoomVersionId};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct ClientParts {
     pub rooms: Rooms,
     /// The Transitory database.
     pub transitory: Transitory,
+    /// What users get next.
+    pub sync: SyncEngine,
     /// Version of new rooms.
     pub default_room_version: RoomVersionId,
     /// Too many requests.

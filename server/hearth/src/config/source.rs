@@ -119,8 +119,8 @@ impl Source {
         for segment in &path {
             let separator = if key.is_empty() { "" } else { "." };
             match segment.parse::<usize>() {
-                Ok(index) => key.push_str(&format!("[{index}]")),
-                Err(_) => key.push_str(&format!("{separator}{segment}")),
+                Ok(index) => key += &format!("[{index}]"),
+                Err(_) => key.extend([separator, segment]),
             }
         }
         let refuse = |message: String| ConfigError { place: name.to_owned(), key: key.clone(), message };
