@@ -1,6 +1,6 @@
 //! [Creating rooms](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom).
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use hearth_protocol::{Pdu, RoomVersion, build::Unsigned};
 use hearth_store::Transaction;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
-    RoomError, RoomNid, Rooms,
+    Membership, RoomError, RoomNid, Rooms,
     ids::Kind,
     keys::{ALIAS, PUBLISHED, ROOM_ALIAS, ROOM_NID},
     lookup::{RoomInfo, corrupt},
@@ -34,14 +34,25 @@ const BYTES: usize = 2_000_000;
 impl Rooms {
     /// Creates a room with every event that the request asks for, in one transaction.
     /// `creator_profile` fills the creator's member event (`displayname`, `avatar_url`).
-    #[tracing::instrument(skip_all, fields(%creator))]
     pub async fn create(
         &self,
         creator: &UserId,
         creator_profile: &MemberProfile,
         request: create_room::v3::Request,
     ) -> Result<OwnedRoomId, RoomError> {
-        let plan = Plan::new(self, creator, creator_profile, request)?;
+        let profiles = HashMap::from([(creator.to_owned(), creator_profile.clone())]);
+        self.create_with_profiles(creator, &profiles, request).await
+    }
+
+    /// Like [`Self::create`], with the profiles of those whom the request invites as well.
+    #[tracing::instrument(skip_all, fields(%creator))]
+    pub async fn create_with_profiles(
+        &self,
+        creator: &UserId,
+        profiles: &HashMap<OwnedUserId, MemberProfile>,
+        request: create_room::v3::Request,
+    ) -> Result<OwnedRoomId, RoomError> {
+        let plan = Plan::new(self, creator, profiles, request)?;
         let (room_id, published) = self
             .store
             .transact("create room", |tx| {
@@ -115,7 +126,7 @@ impl Plan {
     fn new(
         rooms: &Rooms,
         creator: &UserId,
-        profile: &MemberProfile,
+        profiles: &HashMap<OwnedUserId, MemberProfile>,
         request: create_room::v3::Request,
     ) -> Result<Self, RoomError> {
         let version = request.room_version.as_ref().unwrap_or(&rooms.config.default_version);
@@ -169,14 +180,15 @@ impl Plan {
             initial_state.iter().any(|event| event.event_type == *event_type && event.state_key.is_empty())
         };
 
-        let mut member = json!({ "membership": "join" });
-        if let Some(name) = &profile.displayname {
-            member["displayname"] = name.as_str().into();
-        }
-        if let Some(avatar) = &profile.avatar_url {
-            member["avatar_url"] = avatar.as_str().into();
-        }
-        let mut events = vec![Implied::keyed(TimelineEventType::RoomMember, creator.as_str(), &member)?];
+        let member = |membership: Membership, user: &UserId| {
+            let mut content = Map::from_iter([("membership".to_owned(), membership.as_str().into())]);
+            if let Some(profile) = profiles.get(user) {
+                profile.write_to(&mut content);
+            }
+            content
+        };
+        let own = Value::Object(member(Membership::Join, creator));
+        let mut events = vec![Implied::keyed(TimelineEventType::RoomMember, creator.as_str(), &own)?];
         let trusted = if defaults.trusts_invited { invited.as_slice() } else { &[] };
         let power_levels = power_levels(&version, creator, trusted, &defaults, &request)?;
         let power_levels = Implied::new(TimelineEventType::RoomPowerLevels, &power_levels)?;
@@ -207,11 +219,11 @@ impl Plan {
             events.push(Implied::new(TimelineEventType::RoomTopic, &content)?);
         }
         for user in &invited {
-            let mut content = json!({ "membership": "invite" });
+            let mut content = member(Membership::Invite, user);
             if request.is_direct {
-                content["is_direct"] = true.into();
+                content.insert("is_direct".to_owned(), true.into());
             }
-            events.push(Implied::keyed(TimelineEventType::RoomMember, user.as_str(), &content)?);
+            events.push(Implied::keyed(TimelineEventType::RoomMember, user.as_str(), &Value::Object(content))?);
         }
         if events.iter().map(|event| event.content.get().len()).sum::<usize>() > BYTES {
             return Err(RoomError::TooLarge(format!("a room begins with at most {BYTES} bytes of state")));

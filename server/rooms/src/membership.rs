@@ -29,6 +29,26 @@ pub struct MemberProfile {
     pub avatar_url: Option<OwnedMxcUri>,
 }
 
+impl MemberProfile {
+    /// Puts the profile into a member event's content, in place of what it says there.
+    pub(crate) fn write_to(&self, content: &mut serde_json::Map<String, Value>) {
+        let fields = [
+            ("displayname", self.displayname.clone()),
+            ("avatar_url", self.avatar_url.as_ref().map(ToString::to_string)),
+        ];
+        for (field, value) in fields {
+            match value {
+                Some(value) => {
+                    content.insert(field.to_owned(), value.into());
+                }
+                None => {
+                    content.remove(field);
+                }
+            }
+        }
+    }
+}
+
 /// A membership change that one user makes for a target (perhaps themselves).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -84,7 +104,7 @@ impl Rooms {
         let mut content = serde_json::Map::new();
         content.insert("membership".to_owned(), change.membership().as_str().into());
         if change.shows_profile() {
-            set_profile(&mut content, profile);
+            profile.write_to(&mut content);
         }
         if let Some(reason) = reason {
             content.insert("reason".to_owned(), reason.into());
@@ -205,23 +225,6 @@ impl Rooms {
 
 fn never_there() -> RoomError {
     RoomError::BadState("the user was never in the room".to_owned())
-}
-
-fn set_profile(content: &mut serde_json::Map<String, Value>, profile: &MemberProfile) {
-    let fields = [
-        ("displayname", profile.displayname.clone()),
-        ("avatar_url", profile.avatar_url.as_ref().map(ToString::to_string)),
-    ];
-    for (field, value) in fields {
-        match value {
-            Some(value) => {
-                content.insert(field.to_owned(), value.into());
-            }
-            None => {
-                content.remove(field);
-            }
-        }
-    }
 }
 
 /// A membership change, from one of its own endpoints or from `PUT /state/m.room.member`.
@@ -366,7 +369,7 @@ impl ProfileOperation {
         // They belong to the join.
         content.remove("reason");
         content.remove(AUTHORISED);
-        set_profile(&mut content, &self.profile);
+        self.profile.write_to(&mut content);
         let new = NewEvent::state(
             self.user.clone(),
             TimelineEventType::RoomMember,
