@@ -1,10 +1,27 @@
-//! Requests that read rooms: messages, context, state, members, relations, threads, the public list.
+//! Requests that read rooms: events, context, pages of the timeline, state, members, relations, threads, notifications
+//! and the public room list.
+
+mod events;
+mod filtered;
+mod public_rooms;
+mod relations;
+mod state;
 
 use axum::Router;
+use hearth_accounts::Session;
+use hearth_rooms::Reader;
 
 use crate::client::ClientState;
 
 /// The routes of this part.
 pub(super) fn routes() -> Router<ClientState> {
-    Router::new()
+    Router::new().merge(events::routes()).merge(state::routes()).merge(relations::routes()).merge(public_rooms::routes())
 }
+
+/// Whoever the session belongs to, as a reader.
+fn reader(session: &Session) -> Reader<'_> {
+    Reader::new(&session.user_id, Some(&session.device_id))
+}
+
+#[cfg(test)]
+mod tests;

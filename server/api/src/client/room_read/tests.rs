@@ -1,0 +1,194 @@
+//! The endpoints over HTTP; what they answer to whom is tested with the Rooms database.
+
+use hearth_rooms::membership::{Change, MemberProfile};
+use http::Method;
+use ruma::{OwnedRoomId, UserId, api::IncomingRequest, api::client::room::create_room};
+use serde_json::{Value, json};
+
+use crate::client::test_support::TestApi;
+
+struct Server {
+    api: TestApi,
+    alice: String,
+    bob: String,
+    room: OwnedRoomId,
+}
+
+impl Server {
+    /// Alice's public room, listed and called "Kitchen", with an alias.
+    async fn new() -> Self {
+        let api = TestApi::new();
+        let (alice, bob) = (api.login("alice").await, api.login("bob").await);
+        let body = json!({
+            "preset": "public_chat", "name": "Kitchen", "visibility": "public", "room_alias_name": "kitchen",
+        });
+        let request = http::Request::post("https://example.org/").body(body.to_string().into_bytes()).unwrap();
+        let request = create_room::v3::Request::try_from_http_request(request, &[] as &[&str]).unwrap();
+        let creator = UserId::parse("@alice:example.org").unwrap();
+        let room = api.state.rooms.create(&creator, &MemberProfile::default(), request).await.unwrap();
+        Self { api, alice, bob, room }
+    }
+
+    async fn join(&self, user: &str) {
+        let user = UserId::parse(format!("@{user}:example.org")).unwrap();
+        let profile = MemberProfile::default();
+        self.api.state.rooms.change_membership(&self.room, &user, &user, Change::Join, &profile, None).await.unwrap();
+    }
+
+    async fn send(&self, event_type: &str, content: Value) -> String {
+        let draft = hearth_rooms::send::Draft {
+            event_type: event_type.into(),
+            state_key: None,
+            content: serde_json::value::to_raw_value(&content).unwrap(),
+            redacts: None,
+            transaction: None,
+            timestamp: None,
+        };
+        let sender = UserId::parse("@alice:example.org").unwrap();
+        self.api.state.rooms.send(&self.room, &sender, draft).await.unwrap().to_string()
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/_matrix/client/v3/rooms/{}/{rest}", self.room)
+    }
+
+    async fn get(&self, token: &str, rest: &str) -> Value {
+        let answer = self.api.call(Method::GET, &self.path(rest), token, "").await;
+        assert_eq!(answer.status, 200, "{rest}: {}", answer.text);
+        answer.json()
+    }
+
+    async fn refused(&self, token: &str, rest: &str) -> (u16, String) {
+        self.api.call(Method::GET, &self.path(rest), token, "").await.error()
+    }
+}
+
+fn error(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn reads_events_and_pages() {
+    let server = Server::new().await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(server.send("m.room.message", json!({"msgtype": "m.text", "body": n.to_string()})).await);
+    }
+    let event = server.get(&server.alice, &format!("event/{}", ids[2])).await;
+    assert_eq!(event["content"]["body"], "2");
+    assert_eq!(event["room_id"], server.room.as_str());
+
+    let first = server.get(&server.alice, "messages?dir=b&limit=3").await;
+    let bodies = |page: &Value| -> Vec<String> {
+        let events = page["chunk"].as_array().unwrap();
+        events.iter().map(|event| event["content"]["body"].as_str().unwrap_or("-").to_owned()).collect()
+    };
+    assert_eq!(bodies(&first), ["4", "3", "2"]);
+    let from = first["end"].as_str().unwrap();
+    let second = server.get(&server.alice, &format!("messages?dir=b&limit=2&from={from}")).await;
+    assert_eq!(bodies(&second), ["1", "0"]);
+    assert_eq!(second["start"], from);
+
+    let filter = "%7B%22types%22%3A%5B%22m.room.create%22%5D%2C%22lazy_load_members%22%3Atrue%7D";
+    let created = server.get(&server.alice, &format!("messages?dir=f&filter={filter}")).await;
+    assert_eq!(created["chunk"].as_array().unwrap().len(), 1);
+    assert_eq!(created["end"], Value::Null);
+
+    let context = server.get(&server.alice, &format!("context/{}?limit=2", ids[2])).await;
+    assert_eq!(context["event"]["event_id"], ids[2]);
+    assert_eq!(context["events_before"][0]["event_id"], ids[1]);
+    assert_eq!(context["events_after"][0]["event_id"], ids[3]);
+    assert!(context["state"].as_array().unwrap().iter().any(|event| event["type"] == "m.room.name"));
+
+    for (rest, expected) in [
+        ("messages", error(400, "M_MISSING_PARAM")),
+        ("messages?dir=x", error(400, "M_INVALID_PARAM")),
+        ("messages?dir=b&from=junk", error(400, "M_INVALID_PARAM")),
+        ("messages?dir=b&filter=%7B", error(400, "M_INVALID_PARAM")),
+        ("event/$nothing", error(404, "M_NOT_FOUND")),
+        ("context/$nothing", error(404, "M_NOT_FOUND")),
+    ] {
+        assert_eq!(server.refused(&server.alice, rest).await, expected, "{rest}");
+    }
+    assert_eq!(server.refused(&server.bob, "messages?dir=b").await, error(403, "M_FORBIDDEN"));
+    assert_eq!(server.refused(&server.bob, &format!("event/{}", ids[0])).await, error(404, "M_NOT_FOUND"));
+    assert_eq!(server.refused("", "messages?dir=b").await, error(401, "M_MISSING_TOKEN"));
+}
+
+#[tokio::test]
+async fn reads_state_and_members() {
+    let server = Server::new().await;
+    assert_eq!(server.get(&server.alice, "state/m.room.name").await, json!({"name": "Kitchen"}));
+    assert_eq!(server.get(&server.alice, "state/m.room.name/").await, json!({"name": "Kitchen"}));
+    let event = server.get(&server.alice, "state/m.room.name/?format=event").await;
+    assert_eq!((&event["type"], &event["state_key"]), (&json!("m.room.name"), &json!("")));
+    let state = server.get(&server.alice, "state").await;
+    assert!(state.as_array().unwrap().iter().any(|event| event["type"] == "m.room.create"));
+    assert_eq!(server.refused(&server.alice, "state/m.room.topic").await, error(404, "M_NOT_FOUND"));
+    assert_eq!(server.refused(&server.bob, "state").await, error(403, "M_FORBIDDEN"));
+
+    server.join("bob").await;
+    let members = server.get(&server.bob, "members?membership=join").await;
+    assert_eq!(members["chunk"].as_array().unwrap().len(), 2);
+    assert_eq!(server.get(&server.bob, "members?not_membership=join").await["chunk"], json!([]));
+    assert_eq!(server.refused(&server.bob, "members?at=junk").await, error(400, "M_INVALID_PARAM"));
+    let joined = server.get(&server.bob, "joined_members").await;
+    assert!(joined["joined"].as_object().unwrap().contains_key("@bob:example.org"));
+}
+
+#[tokio::test]
+async fn reads_relations_and_threads() {
+    let server = Server::new().await;
+    let root = server.send("m.room.message", json!({"msgtype": "m.text", "body": "root"})).await;
+    let reply = server
+        .send("m.room.message", json!({"body": "reply", "m.relates_to": {"rel_type": "m.thread", "event_id": root}}))
+        .await;
+    let get = async |path: String| {
+        let path = format!("/_matrix/client/v1/rooms/{}/{path}", server.room);
+        let answer = server.api.call(Method::GET, &path, &server.alice, "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.json()
+    };
+    for path in ["", "/m.thread", "/m.thread/m.room.message"] {
+        let page = get(format!("relations/{root}{path}")).await;
+        assert_eq!(page["chunk"][0]["event_id"], reply, "{path}");
+    }
+    assert_eq!(get(format!("relations/{root}/m.annotation")).await["chunk"], json!([]));
+    assert_eq!(get(format!("relations/{root}?recurse=true")).await["recursion_depth"], 3);
+    let threads = get("threads?include=participated".to_owned()).await;
+    assert_eq!(threads["chunk"][0]["event_id"], root);
+    assert_eq!(threads["chunk"][0]["unsigned"]["m.relations"]["m.thread"]["count"], 1);
+}
+
+#[tokio::test]
+async fn lists_public_rooms() {
+    let server = Server::new().await;
+    let path = "/_matrix/client/v3/publicRooms";
+    // Without an account, too.
+    let page = server.api.call(Method::GET, path, "", "").await.json();
+    assert_eq!(page["chunk"][0]["name"], "Kitchen");
+    assert_eq!(page["chunk"][0]["canonical_alias"], "#kitchen:example.org");
+    assert_eq!(page["total_room_count_estimate"], 1);
+    let search = async |term: &str| {
+        let body = json!({"filter": {"generic_search_term": term}}).to_string();
+        server.api.call(Method::POST, path, &server.bob, body).await.json()["chunk"].as_array().unwrap().len()
+    };
+    assert_eq!((search("kitch").await, search("garden").await), (1, 0));
+    let body = json!({"server": "elsewhere.example"}).to_string();
+    let elsewhere = format!("{path}?server=elsewhere.example");
+    assert_eq!(server.api.call(Method::POST, &elsewhere, &server.bob, body).await.error(), error(404, "M_NOT_FOUND"));
+    let junk = format!("{path}?since=junk");
+    assert_eq!(server.api.call(Method::GET, &junk, "", "").await.error(), error(400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn lists_notifications() {
+    let server = Server::new().await;
+    let path = "/_matrix/client/v3/notifications";
+    let empty = server.api.call(Method::GET, path, &server.bob, "").await.json();
+    assert_eq!(empty["notifications"], json!([]));
+    assert_eq!(
+        server.api.call(Method::GET, &format!("{path}?from=junk"), &server.bob, "").await.error(),
+        error(400, "M_INVALID_PARAM")
+    );
+}
