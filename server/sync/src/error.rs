@@ -27,6 +27,12 @@ pub enum SyncError {
     /// Another parameter is not valid (`M_INVALID_PARAM`).
     #[error("{0}")]
     BadParameter(String),
+    /// The user is not in the room, or asks for somebody else's business (`M_FORBIDDEN`).
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// There is no such presence (`M_NOT_FOUND`).
+    #[error("{0}")]
+    NotFound(&'static str),
     /// More requests wait than the server has room for.
     #[error("too many requests are waiting")]
     TooManyWaiting,

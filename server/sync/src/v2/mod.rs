@@ -16,11 +16,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use hearth_accounts::changes::AccountDatum;
 use hearth_rooms::{RoomNid, StateKeyNid};
 use hearth_store::Transaction;
-use hearth_transitory::{PresenceState, timers};
-use ruma::{
-    DeviceId, OwnedUserId, UserId, api::client::sync::sync_events::v3, presence::PresenceState as SetPresence,
-    serde::Raw,
-};
+use hearth_transitory::timers;
+use ruma::{DeviceId, OwnedUserId, UserId, api::client::sync::sync_events::v3, serde::Raw};
 use tokio::time::Instant;
 
 use self::{filter::SyncFilter, lazy::LazyMembers};
@@ -88,12 +85,7 @@ impl SyncEngine {
         request: &v3::Request,
     ) -> Result<v3::Response, SyncError> {
         let since: Option<SyncPosition> = request.since.as_deref().map(str::parse).transpose()?;
-        let set_presence = match request.set_presence {
-            SetPresence::Online => PresenceState::Online,
-            SetPresence::Unavailable => PresenceState::Unavailable,
-            SetPresence::Offline => PresenceState::Offline,
-            ref other => return Err(SyncError::BadParameter(format!("{other} is no presence"))),
-        };
+        let set_presence = crate::presence::state(&request.set_presence)?;
         let mut asker = Asker {
             user,
             device,

@@ -6,12 +6,11 @@ use hearth_transitory::{Change, Presence, PresenceState, timers};
 use ruma::{
     OwnedUserId, UInt, UserId,
     events::presence::{PresenceEvent, PresenceEventContent},
-    presence::PresenceState as MatrixPresence,
     serde::Raw,
 };
 
 use super::Span;
-use crate::{Batch, SyncEngine, SyncError};
+use crate::{Batch, SyncEngine, SyncError, presence::matrix_state};
 
 impl SyncEngine {
     /// The presence events of a response.
@@ -83,13 +82,4 @@ fn content(presence: Presence, now: u64) -> PresenceEventContent {
         content.currently_active = Some(presence.currently_active);
     }
     content
-}
-
-/// The state in ruma's type.
-pub(crate) fn matrix_state(state: PresenceState) -> MatrixPresence {
-    match state {
-        PresenceState::Online => MatrixPresence::Online,
-        PresenceState::Unavailable => MatrixPresence::Unavailable,
-        PresenceState::Offline => MatrixPresence::Offline,
-    }
 }
