@@ -220,7 +220,9 @@ async fn queue(store: &Store) -> Outcome {
                     snapshot: false,
                 };
                 let head = tx.range(&head).await?;
-                head.iter().for_each(|entry| tx.clear(&entry.key));
+                for entry in &head {
+                    tx.clear(&entry.key);
+                }
                 (tail..tail + 10).for_each(|number| tx.set(&item(number), &value(number)));
                 Ok(())
             };

@@ -72,49 +72,54 @@ fn key(key: u8) -> Vec<u8> {
 /// What a read returned.
 type Seen = Result<Vec<(Vec<u8>, Vec<u8>)>, ()>;
 
-fn seen(entries: &[KeyValue]) -> Seen {
-    Ok(entries.iter().map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect())
+fn seen(entries: Vec<KeyValue>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    entries.into_iter().map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect()
 }
 
 /// Runs a step; returns what a read saw.
 async fn run(tx: &Transaction, step: &Step) -> Result<Option<Seen>, StoreError> {
-    let unreadable = |result: Result<Seen, StoreError>| match result {
-        Ok(seen) => Ok(Some(seen)),
-        Err(StoreError::AccessedUnreadable) => Ok(Some(Err(()))),
-        Err(error) => Err(error),
-    };
-    match step {
+    let read = match step {
         Step::Get { key: k, snapshot } => {
             let k = key(*k);
             let value = if *snapshot { tx.get_snapshot(&k).await } else { tx.get(&k).await };
-            unreadable(value.map(|value| Ok(value.into_iter().map(|value| (k.clone(), value.to_vec())).collect())))
+            value.map(|value| value.into_iter().map(|value| (k.clone(), value.to_vec())).collect())
         }
         Step::Range { begin, end, limit, reverse, snapshot } => {
-            let read =
-                RangeRead { begin: key(*begin), end: key(*end), limit: *limit, reverse: *reverse, snapshot: *snapshot };
-            unreadable(tx.range(&read).await.map(|entries| seen(&entries)))
+            let (begin, end) = (key(*begin), key(*end));
+            let read = RangeRead { begin, end, limit: *limit, reverse: *reverse, snapshot: *snapshot };
+            tx.range(&read).await.map(seen)
         }
         Step::ReadLog => {
             let read = RangeRead { begin: LOG.to_vec(), end: vec![0xff], limit: None, reverse: false, snapshot: false };
-            unreadable(tx.range(&read).await.map(|entries| seen(&entries)))
+            tx.range(&read).await.map(seen)
         }
-        Step::Set { key: k, value } => Ok(tx.set(&key(*k), &[*value, 1])).map(|()| None),
-        Step::Clear { key: k } => Ok(tx.clear(&key(*k))).map(|()| None),
-        Step::ClearRange { begin, end } => Ok(tx.clear_range(&key(*begin), &key(*end))).map(|()| None),
-        Step::Atomic { op, key: k, operand } => Ok(tx.atomic(*op, &key(*k), operand)).map(|()| None),
+        _ => {
+            write(tx, step);
+            return Ok(None);
+        }
+    };
+    match read {
+        Ok(seen) => Ok(Some(Ok(seen))),
+        Err(StoreError::AccessedUnreadable) => Ok(Some(Err(()))),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(tx: &Transaction, step: &Step) {
+    match step {
+        Step::Get { .. } | Step::Range { .. } | Step::ReadLog => {}
+        Step::Set { key: k, value } => tx.set(&key(*k), &[*value, 1]),
+        Step::Clear { key: k } => tx.clear(&key(*k)),
+        Step::ClearRange { begin, end } => tx.clear_range(&key(*begin), &key(*end)),
+        Step::Atomic { op, key: k, operand } => tx.atomic(*op, &key(*k), operand),
         Step::StampValue { key: k } => {
-            tx.set_versionstamped_value(
-                &key(*k),
-                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
-            );
-            Ok(None)
+            tx.set_versionstamped_value(&key(*k), &[[0xff; 10].as_slice(), &0u32.to_le_bytes()].concat());
         }
         Step::StampKey { value } => {
             tx.set_versionstamped_key(&[LOG, &[0xff; 10], &1u32.to_le_bytes()].concat(), &[*value]);
-            Ok(None)
         }
-        Step::ReadConflict { begin, end } => Ok(tx.add_read_conflict_range(&key(*begin), &key(*end))).map(|()| None),
-        Step::WriteConflict { begin, end } => Ok(tx.add_write_conflict_range(&key(*begin), &key(*end))).map(|()| None),
+        Step::ReadConflict { begin, end } => tx.add_read_conflict_range(&key(*begin), &key(*end)),
+        Step::WriteConflict { begin, end } => tx.add_write_conflict_range(&key(*begin), &key(*end)),
     }
 }
 

@@ -6,7 +6,9 @@ use hearth_store::StoreError;
 use super::Subject;
 
 /// Operation, value before, operand, value after.
-const CASES: [(AtomicOp, Option<&[u8]>, &[u8], &[u8]); 9] = [
+type Case = (AtomicOp, Option<&'static [u8]>, &'static [u8], &'static [u8]);
+
+const CASES: [Case; 9] = [
     (Add, None, &[5, 0], &[5, 0]),
     (Add, Some(&[250, 1]), &[10, 0], &[4, 2]),
     (Add, Some(&[7, 0, 0, 0, 0, 0, 0, 0]), &[255; 8], &[6, 0, 0, 0, 0, 0, 0, 0]),
@@ -18,7 +20,7 @@ const CASES: [(AtomicOp, Option<&[u8]>, &[u8], &[u8]); 9] = [
     (Max, Some(&[0, 2]), &[255, 1], &[0, 2]),
 ];
 
-pub async fn operations_on_stored_values(t: Subject) {
+pub(crate) async fn operations_on_stored_values(t: Subject) {
     for (op, before, operand, after) in CASES {
         let key = t.key("a");
         let tx = t.store.begin();
@@ -37,7 +39,7 @@ pub async fn operations_on_stored_values(t: Subject) {
     }
 }
 
-pub async fn operations_on_own_writes(t: Subject) {
+pub(crate) async fn operations_on_own_writes(t: Subject) {
     for (op, before, operand, after) in CASES {
         let key = t.key("a");
         let tx = t.store.begin();
@@ -53,7 +55,7 @@ pub async fn operations_on_own_writes(t: Subject) {
     }
 }
 
-pub async fn operations_chain(t: Subject) {
+pub(crate) async fn operations_chain(t: Subject) {
     let key = t.key("a");
     t.put(&[("a", "\u{5}")]).await;
     let tx = t.store.begin();
@@ -67,7 +69,7 @@ pub async fn operations_chain(t: Subject) {
     assert_eq!(t.store.begin().get(&key).await.unwrap().unwrap(), &[16][..]);
 }
 
-pub async fn operations_after_clear(t: Subject) {
+pub(crate) async fn operations_after_clear(t: Subject) {
     t.put(&[("a", "x"), ("b", "x")]).await;
     let tx = t.store.begin();
     tx.clear(&t.key("a"));
@@ -79,7 +81,7 @@ pub async fn operations_after_clear(t: Subject) {
     assert_eq!(t.value("b").await.as_deref(), Some("\u{2}"));
 }
 
-pub async fn blind_operations_do_not_conflict(t: Subject) {
+pub(crate) async fn blind_operations_do_not_conflict(t: Subject) {
     let (one, two) = (t.store.begin(), t.store.begin());
     for tx in [&one, &two] {
         tx.get(&t.key("unrelated")).await.unwrap();
@@ -90,7 +92,7 @@ pub async fn blind_operations_do_not_conflict(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("\u{2}"));
 }
 
-pub async fn concurrent_additions_add_up(t: Subject) {
+pub(crate) async fn concurrent_additions_add_up(t: Subject) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (store, key) = (t.store.clone(), t.key("a"));
@@ -106,7 +108,7 @@ pub async fn concurrent_additions_add_up(t: Subject) {
     assert_eq!(t.store.begin().get(&t.key("a")).await.unwrap().unwrap(), 200u64.to_le_bytes().as_slice());
 }
 
-pub async fn reads_of_operations_conflict(t: Subject) {
+pub(crate) async fn reads_of_operations_conflict(t: Subject) {
     let tx = t.store.begin();
     tx.atomic(Add, &t.key("a"), &[1]);
     tx.get(&t.key("a")).await.unwrap();

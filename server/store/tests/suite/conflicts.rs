@@ -23,7 +23,7 @@ async fn conflict(t: &Subject, read: impl AsyncFnOnce(&Transaction), write: impl
     conflicted(&reader.commit().await)
 }
 
-pub async fn read_and_write_of_the_same_key(t: Subject) {
+pub(crate) async fn read_and_write_of_the_same_key(t: Subject) {
     t.put(&[("a", "1")]).await;
     let get = async |tx: &Transaction| drop(tx.get(&t.key("a")).await.unwrap());
     assert!(conflict(&t, get, |tx| tx.set(&t.key("a"), b"2")).await);
@@ -33,7 +33,7 @@ pub async fn read_and_write_of_the_same_key(t: Subject) {
     assert!(conflict(&t, get, |tx| tx.set(&t.key("a"), b"2")).await);
 }
 
-pub async fn what_conflicts_with_a_point_read(t: Subject) {
+pub(crate) async fn what_conflicts_with_a_point_read(t: Subject) {
     t.put(&[("present", "1")]).await;
     let stamped = [b"1234567890".as_slice(), &0u32.to_le_bytes()].concat();
     for name in ["present", "missing"] {
@@ -51,7 +51,7 @@ pub async fn what_conflicts_with_a_point_read(t: Subject) {
     }
 }
 
-pub async fn what_conflicts_with_a_range_read(t: Subject) {
+pub(crate) async fn what_conflicts_with_a_range_read(t: Subject) {
     t.put(&[("a", "1"), ("c", "1"), ("e", "1"), ("g", "1")]).await;
     let range = async |tx: &Transaction| drop(tx.range(&t.range("b", "f")).await.unwrap());
     for (name, expected) in
@@ -77,7 +77,7 @@ pub async fn what_conflicts_with_a_range_read(t: Subject) {
     assert!(conflict(&t, empty, |tx| tx.set(&t.key("mm"), b"")).await);
 }
 
-pub async fn limited_reads_conflict_up_to_the_last_entry(t: Subject) {
+pub(crate) async fn limited_reads_conflict_up_to_the_last_entry(t: Subject) {
     t.put(&[("a", "1"), ("c", "1"), ("e", "1"), ("g", "1")]).await;
     for (limit, reverse, name, expected) in [
         (2, false, "b", true),
@@ -105,7 +105,7 @@ pub async fn limited_reads_conflict_up_to_the_last_entry(t: Subject) {
     }
 }
 
-pub async fn snapshot_reads_do_not_conflict(t: Subject) {
+pub(crate) async fn snapshot_reads_do_not_conflict(t: Subject) {
     t.put(&[("a", "1")]).await;
     let get = async |tx: &Transaction| drop(tx.get_snapshot(&t.key("a")).await.unwrap());
     assert!(!conflict(&t, get, |tx| tx.set(&t.key("a"), b"2")).await);
@@ -120,7 +120,7 @@ pub async fn snapshot_reads_do_not_conflict(t: Subject) {
     assert!(conflict(&t, both, |tx| tx.set(&t.key("a"), b"4")).await);
 }
 
-pub async fn blind_writes_do_not_conflict(t: Subject) {
+pub(crate) async fn blind_writes_do_not_conflict(t: Subject) {
     let write = async |tx: &Transaction| {
         tx.set(&t.key("a"), b"first");
         tx.clear_range(&t.key("b"), &t.key("c"));
@@ -134,7 +134,7 @@ pub async fn blind_writes_do_not_conflict(t: Subject) {
     assert_eq!(t.value("b").await, None);
 }
 
-pub async fn own_writes_are_no_reads(t: Subject) {
+pub(crate) async fn own_writes_are_no_reads(t: Subject) {
     t.put(&[("a", "1"), ("b", "1")]).await;
     let own = async |tx: &Transaction| {
         tx.set(&t.key("a"), b"own");
@@ -152,7 +152,7 @@ pub async fn own_writes_are_no_reads(t: Subject) {
     assert!(conflict(&t, before, |tx| tx.set(&t.key("a"), b"2")).await);
 }
 
-pub async fn own_writes_cut_holes_into_range_reads(t: Subject) {
+pub(crate) async fn own_writes_cut_holes_into_range_reads(t: Subject) {
     t.put(&[("a", "1"), ("c", "1"), ("e", "1"), ("g", "1")]).await;
     let range = async |tx: &Transaction| {
         tx.set(&t.key("c"), b"own");
@@ -167,7 +167,7 @@ pub async fn own_writes_cut_holes_into_range_reads(t: Subject) {
     }
 }
 
-pub async fn read_only_transactions_do_not_conflict(t: Subject) {
+pub(crate) async fn read_only_transactions_do_not_conflict(t: Subject) {
     t.put(&[("a", "1")]).await;
     let tx = t.store.begin();
     tx.get(&t.key("a")).await.unwrap();
@@ -181,7 +181,7 @@ pub async fn read_only_transactions_do_not_conflict(t: Subject) {
     assert!(conflicted(&tx.commit().await));
 }
 
-pub async fn writes_before_the_read_do_not_conflict(t: Subject) {
+pub(crate) async fn writes_before_the_read_do_not_conflict(t: Subject) {
     let tx = t.store.begin();
     t.put(&[("a", "1")]).await;
     tx.get(&t.key("a")).await.unwrap();
@@ -189,7 +189,7 @@ pub async fn writes_before_the_read_do_not_conflict(t: Subject) {
     assert!(!conflicted(&tx.commit().await));
 }
 
-pub async fn failed_transactions_do_not_conflict(t: Subject) {
+pub(crate) async fn failed_transactions_do_not_conflict(t: Subject) {
     let (reader, failing) = (t.store.begin(), t.store.begin());
     reader.get(&t.key("a")).await.unwrap();
     failing.get(&t.key("b")).await.unwrap();
@@ -201,7 +201,7 @@ pub async fn failed_transactions_do_not_conflict(t: Subject) {
     assert_eq!(t.value("a").await, None);
 }
 
-pub async fn write_skew_is_prevented(t: Subject) {
+pub(crate) async fn write_skew_is_prevented(t: Subject) {
     t.put(&[("a", "1"), ("b", "1")]).await;
     let (one, two) = (t.store.begin(), t.store.begin());
     for tx in [&one, &two] {
@@ -214,7 +214,7 @@ pub async fn write_skew_is_prevented(t: Subject) {
     assert!(conflicted(&one) != conflicted(&two), "exactly one of them commits");
 }
 
-pub async fn added_read_conflict_ranges(t: Subject) {
+pub(crate) async fn added_read_conflict_ranges(t: Subject) {
     let add = async |tx: &Transaction| tx.add_read_conflict_range(&t.key("b"), &t.key("d"));
     assert!(conflict(&t, add, |tx| tx.set(&t.key("c"), b"")).await);
     assert!(!conflict(&t, add, |tx| tx.set(&t.key("d"), b"")).await);
@@ -226,7 +226,7 @@ pub async fn added_read_conflict_ranges(t: Subject) {
     assert!(!conflicted(&tx.commit().await));
 }
 
-pub async fn added_write_conflict_ranges(t: Subject) {
+pub(crate) async fn added_write_conflict_ranges(t: Subject) {
     let range = async |tx: &Transaction| drop(tx.range(&t.range("b", "d")).await.unwrap());
     let get = async |tx: &Transaction| drop(tx.get(&t.key("c")).await.unwrap());
     let write = |tx: &Transaction| tx.add_write_conflict_range(&t.key("c"), &t.key("cc"));
@@ -236,7 +236,7 @@ pub async fn added_write_conflict_ranges(t: Subject) {
     assert_eq!(t.value("c").await, None);
 }
 
-pub async fn conflict_ranges_are_half_open(t: Subject) {
+pub(crate) async fn conflict_ranges_are_half_open(t: Subject) {
     let add = async |tx: &Transaction| tx.add_read_conflict_range(&t.key("b"), &t.key("d"));
     for (begin, end, expected) in [
         ("a", "b", false),
@@ -252,7 +252,7 @@ pub async fn conflict_ranges_are_half_open(t: Subject) {
 }
 
 /// Enough of both that no shortcut for few of them applies.
-pub async fn many_reads_and_many_writes(t: Subject) {
+pub(crate) async fn many_reads_and_many_writes(t: Subject) {
     let key = |number: usize| t.key(format!("{number:05}"));
     let (clean, point, wide, outside) = (t.store.begin(), t.store.begin(), t.store.begin(), t.store.begin());
     for number in 0..300 {

@@ -4,7 +4,7 @@ use hearth_store::{StoreError, first_stamp, last_stamp};
 
 use super::{Subject, soon};
 
-pub async fn versions_grow(t: Subject) {
+pub(crate) async fn versions_grow(t: Subject) {
     let mut last = t.store.current_version().await.unwrap();
     for turn in 0..10 {
         let before = t.store.begin();
@@ -21,7 +21,7 @@ pub async fn versions_grow(t: Subject) {
     }
 }
 
-pub async fn read_only_commit_returns_its_read_version(t: Subject) {
+pub(crate) async fn read_only_commit_returns_its_read_version(t: Subject) {
     t.put(&[("a", "1")]).await;
     let tx = t.store.begin();
     let version = tx.read_version().await.unwrap();
@@ -30,7 +30,7 @@ pub async fn read_only_commit_returns_its_read_version(t: Subject) {
     assert_eq!((committed.version, committed.versionstamp), (version, None));
 }
 
-pub async fn use_after_commit_fails(t: Subject) {
+pub(crate) async fn use_after_commit_fails(t: Subject) {
     let tx = t.store.begin();
     tx.set(&t.key("a"), b"1");
     tx.commit().await.unwrap();
@@ -42,7 +42,7 @@ pub async fn use_after_commit_fails(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("1"));
 }
 
-pub async fn closed_store_refuses(t: Subject) {
+pub(crate) async fn closed_store_refuses(t: Subject) {
     let (used, fresh) = (t.store.begin(), t.store.begin());
     used.get(&t.key("a")).await.unwrap();
     t.store.close().await;
@@ -58,7 +58,7 @@ pub async fn closed_store_refuses(t: Subject) {
     assert!(matches!(soon(t.store.transact("late", body)).await, Err(StoreError::Closed)));
 }
 
-pub async fn closing_finishes_commits(t: Subject) {
+pub(crate) async fn closing_finishes_commits(t: Subject) {
     let mut commits = Vec::new();
     for number in 0..50 {
         let tx = t.store.begin();
@@ -75,7 +75,7 @@ pub async fn closing_finishes_commits(t: Subject) {
     }
 }
 
-pub async fn closing_ends_watches(t: Subject) {
+pub(crate) async fn closing_ends_watches(t: Subject) {
     let tx = t.store.begin();
     let watch = tx.watch(&t.key("a")).await.unwrap();
     tx.commit().await.unwrap();
@@ -83,7 +83,7 @@ pub async fn closing_ends_watches(t: Subject) {
     assert!(matches!(soon(watch.changed()).await, Err(StoreError::Closed)));
 }
 
-pub async fn statistics_count(t: Subject) {
+pub(crate) async fn statistics_count(t: Subject) {
     let before = t.store.stats();
     t.put(&[("a", "1")]).await;
     t.value("a").await;

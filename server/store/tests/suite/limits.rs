@@ -7,7 +7,7 @@ use hearth_store::{AtomicOp, StoreError};
 
 use super::Subject;
 
-pub async fn key_size(t: Subject) {
+pub(crate) async fn key_size(t: Subject) {
     let key = |length: usize| t.key(vec![b'k'; length - t.prefix.len()]);
     let tx = t.store.begin();
     tx.set(&key(KEY_BYTES), b"fits");
@@ -26,7 +26,7 @@ pub async fn key_size(t: Subject) {
     }
 }
 
-pub async fn value_size(t: Subject) {
+pub(crate) async fn value_size(t: Subject) {
     let tx = t.store.begin();
     tx.set(&t.key("a"), &vec![1; VALUE_BYTES]);
     tx.commit().await.unwrap();
@@ -38,7 +38,7 @@ pub async fn value_size(t: Subject) {
     assert_eq!(t.value("b").await, None);
 }
 
-pub async fn transaction_size(t: Subject) {
+pub(crate) async fn transaction_size(t: Subject) {
     let value = vec![7; VALUE_BYTES];
     let tx = t.store.begin();
     (0..90).for_each(|number| tx.set(&t.key(format!("{number}")), &value));
@@ -50,7 +50,7 @@ pub async fn transaction_size(t: Subject) {
     assert!(t.read(&t.store.begin(), &t.range("x", "y")).await.unwrap().is_empty());
 }
 
-pub async fn conflict_ranges_count(t: Subject) {
+pub(crate) async fn conflict_ranges_count(t: Subject) {
     let tx = t.store.begin();
     for number in 0..600 {
         let begin = t.key(format!("{number:05}{}", "k".repeat(9000)));
@@ -62,7 +62,7 @@ pub async fn conflict_ranges_count(t: Subject) {
     assert!(matches!(outcome, Err(StoreError::TransactionTooLarge { .. })), "{outcome:?}");
 }
 
-pub async fn inverted_clear_range(t: Subject) {
+pub(crate) async fn inverted_clear_range(t: Subject) {
     t.put(&[("a", "1"), ("b", "1")]).await;
     let tx = t.store.begin();
     tx.clear_range(&t.key("b"), &t.key("a"));
@@ -70,7 +70,7 @@ pub async fn inverted_clear_range(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("1"));
 }
 
-pub async fn transactions_grow_old(t: Subject) {
+pub(crate) async fn transactions_grow_old(t: Subject) {
     t.put(&[("a", "1")]).await;
     let (reader, writer, blind) = (t.store.begin(), t.store.begin(), t.store.begin());
     blind.set(&t.key("b"), b"blind");
@@ -98,7 +98,7 @@ pub async fn transactions_grow_old(t: Subject) {
     blind.commit().await.unwrap();
 }
 
-pub async fn first_error_is_told(t: Subject) {
+pub(crate) async fn first_error_is_told(t: Subject) {
     let tx = t.store.begin();
     tx.clear_range(&t.key("b"), &t.key("a"));
     tx.set(&t.key("a"), &vec![0; VALUE_BYTES + 1]);

@@ -4,15 +4,15 @@
 //! [`Subject`]: a store that it may fill below its own prefix. A case says nothing about what an engine may do
 //! either way (spurious conflicts under load, batching of commits into versions).
 
-pub mod atomics;
-pub mod conflicts;
-pub mod lifecycle;
-pub mod limits;
-pub mod ranges;
-pub mod reads;
-pub mod retry;
-pub mod versionstamps;
-pub mod watches;
+pub(crate) mod atomics;
+pub(crate) mod conflicts;
+pub(crate) mod lifecycle;
+pub(crate) mod limits;
+pub(crate) mod ranges;
+pub(crate) mod reads;
+pub(crate) mod retry;
+pub(crate) mod versionstamps;
+pub(crate) mod watches;
 
 use std::any::Any;
 use std::future::Future;
@@ -23,27 +23,27 @@ use std::time::Duration;
 use hearth_store::{Bytes, Committed, RangeRead, Store, StoreError, Transaction};
 
 /// A store under test.
-pub struct Subject {
-    pub store: Store,
+pub(crate) struct Subject {
+    pub(crate) store: Store,
     /// Everything of the case lies below it, so that cases can share a cluster.
-    pub prefix: Vec<u8>,
+    pub(crate) prefix: Vec<u8>,
     /// What must live as long as the store.
-    pub _keep: Box<dyn Any + Send + Sync>,
+    pub(crate) _keep: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
     /// A key of the case.
-    pub fn key(&self, name: impl AsRef<[u8]>) -> Vec<u8> {
+    pub(crate) fn key(&self, name: impl AsRef<[u8]>) -> Vec<u8> {
         [&self.prefix, name.as_ref()].concat()
     }
 
     /// The range `begin..end` of the case's keys.
-    pub fn range(&self, begin: &str, end: &str) -> RangeRead {
+    pub(crate) fn range(&self, begin: &str, end: &str) -> RangeRead {
         RangeRead { begin: self.key(begin), end: self.key(end), limit: None, reverse: false, snapshot: false }
     }
 
     /// Writes entries in a transaction of their own.
-    pub async fn put(&self, entries: &[(&str, &str)]) -> Committed {
+    pub(crate) async fn put(&self, entries: &[(&str, &str)]) -> Committed {
         let tx = self.store.begin();
         for (key, value) in entries {
             tx.set(&self.key(key), value.as_bytes());
@@ -52,12 +52,12 @@ impl Subject {
     }
 
     /// The value of a key now.
-    pub async fn value(&self, name: &str) -> Option<String> {
+    pub(crate) async fn value(&self, name: &str) -> Option<String> {
         text(self.store.begin().get(&self.key(name)).await.expect("a read works"))
     }
 
     /// What a range read sees, as text, without the case's prefix.
-    pub async fn read(&self, tx: &Transaction, read: &RangeRead) -> Result<Vec<(String, String)>, StoreError> {
+    pub(crate) async fn read(&self, tx: &Transaction, read: &RangeRead) -> Result<Vec<(String, String)>, StoreError> {
         let entries = tx.range(read).await?;
         let entry = |entry: &hearth_store::KeyValue| {
             let key = entry.key.strip_prefix(self.prefix.as_slice()).expect("inside the case's keys");
@@ -68,22 +68,22 @@ impl Subject {
 }
 
 /// A value as text.
-pub fn text(value: Option<Bytes>) -> Option<String> {
+pub(crate) fn text(value: Option<Bytes>) -> Option<String> {
     value.map(|value| String::from_utf8(value.to_vec()).expect("the case writes text"))
 }
 
 /// Pairs as [`Subject::read`] returns them.
-pub fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What `future` yields, which must be soon.
-pub async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("this comes to an end")
 }
 
 /// Whether `future` is done, looked at once.
-pub fn is_done<F: Future + Unpin>(future: &mut F) -> bool {
+pub(crate) fn is_done<F: Future + Unpin>(future: &mut F) -> bool {
     matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
 }
 

@@ -6,7 +6,7 @@ use hearth_store::{RangeRead, StoreError};
 
 use super::{Subject, pairs};
 
-pub async fn order_is_bytewise(t: Subject) {
+pub(crate) async fn order_is_bytewise(t: Subject) {
     let keys: [&[u8]; 8] = [&[], &[0], &[0, 0], &[0, 1], &[1], &[1, 255], &[2], &[254, 255]];
     let tx = t.store.begin();
     for key in keys.iter().rev() {
@@ -19,7 +19,7 @@ pub async fn order_is_bytewise(t: Subject) {
     assert_eq!(found, keys);
 }
 
-pub async fn forward_and_reverse_with_limits(t: Subject) {
+pub(crate) async fn forward_and_reverse_with_limits(t: Subject) {
     t.put(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).await;
     let tx = t.store.begin();
     for (begin, end, limit, reverse, expected) in [
@@ -42,7 +42,7 @@ pub async fn forward_and_reverse_with_limits(t: Subject) {
     }
 }
 
-pub async fn empty_ranges(t: Subject) {
+pub(crate) async fn empty_ranges(t: Subject) {
     t.put(&[("a", "1")]).await;
     let tx = t.store.begin();
     assert!(t.read(&tx, &t.range("a", "a")).await.unwrap().is_empty());
@@ -53,12 +53,12 @@ pub async fn empty_ranges(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("1"));
 }
 
-pub async fn inverted_range_is_an_error(t: Subject) {
+pub(crate) async fn inverted_range_is_an_error(t: Subject) {
     let error = t.store.begin().range(&t.range("b", "a")).await.unwrap_err();
     assert!(matches!(error, StoreError::InvertedRange), "{error:?}");
 }
 
-pub async fn clear_range_is_half_open(t: Subject) {
+pub(crate) async fn clear_range_is_half_open(t: Subject) {
     t.put(&[("a", "1"), ("b", "2"), ("ba", "3"), ("c", "4"), ("ca", "5")]).await;
     let tx = t.store.begin();
     tx.clear_range(&t.key("b"), &t.key("c"));
@@ -67,7 +67,7 @@ pub async fn clear_range_is_half_open(t: Subject) {
     assert_eq!(left, pairs(&[("a", "1"), ("c", "4"), ("ca", "5")]));
 }
 
-pub async fn own_writes_are_merged(t: Subject) {
+pub(crate) async fn own_writes_are_merged(t: Subject) {
     t.put(&[("a", "1"), ("c", "3"), ("e", "5"), ("g", "7")]).await;
     let tx = t.store.begin();
     tx.set(&t.key("b"), b"new");
@@ -87,7 +87,7 @@ pub async fn own_writes_are_merged(t: Subject) {
     assert_eq!(t.read(&t.store.begin(), &t.range("a", "z")).await.unwrap(), expected);
 }
 
-pub async fn limit_counts_what_is_left(t: Subject) {
+pub(crate) async fn limit_counts_what_is_left(t: Subject) {
     t.put(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")]).await;
     let tx = t.store.begin();
     tx.clear_range(&t.key("a"), &t.key("c"));
@@ -98,7 +98,7 @@ pub async fn limit_counts_what_is_left(t: Subject) {
     assert_eq!(t.read(&tx, &last).await.unwrap(), pairs(&[("d", "4")]));
 }
 
-pub async fn many_entries(t: Subject) {
+pub(crate) async fn many_entries(t: Subject) {
     const COUNT: usize = 5000;
     for first in (0..COUNT).step_by(1000) {
         let tx = t.store.begin();
@@ -124,7 +124,7 @@ pub async fn many_entries(t: Subject) {
 }
 
 /// Every range, direction and limit over a fixed mixture of stored entries, own writes and own clears.
-pub async fn own_writes_and_limits_agree_with_a_map(t: Subject) {
+pub(crate) async fn own_writes_and_limits_agree_with_a_map(t: Subject) {
     let names: Vec<String> = ('a'..='l').map(String::from).collect();
     let mut model: BTreeMap<&str, &str> = BTreeMap::new();
     let stored: Vec<(&str, &str)> = names.iter().step_by(2).map(|name| (name.as_str(), "stored")).collect();

@@ -2,23 +2,23 @@
 
 use super::{Subject, text};
 
-pub async fn missing_key_is_none(t: Subject) {
+pub(crate) async fn missing_key_is_none(t: Subject) {
     assert_eq!(t.value("a").await, None);
 }
 
-pub async fn commit_is_visible_to_later_transactions(t: Subject) {
+pub(crate) async fn commit_is_visible_to_later_transactions(t: Subject) {
     t.put(&[("a", "1"), ("b", "2")]).await;
     assert_eq!(t.value("a").await.as_deref(), Some("1"));
     assert_eq!(t.value("b").await.as_deref(), Some("2"));
     assert_eq!(t.value("aa").await, None);
 }
 
-pub async fn empty_value_is_not_missing(t: Subject) {
+pub(crate) async fn empty_value_is_not_missing(t: Subject) {
     t.put(&[("a", "")]).await;
     assert_eq!(t.value("a").await.as_deref(), Some(""));
 }
 
-pub async fn uncommitted_writes_are_invisible(t: Subject) {
+pub(crate) async fn uncommitted_writes_are_invisible(t: Subject) {
     let tx = t.store.begin();
     tx.set(&t.key("a"), b"1");
     assert_eq!(t.value("a").await, None);
@@ -26,7 +26,7 @@ pub async fn uncommitted_writes_are_invisible(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("1"));
 }
 
-pub async fn dropped_transaction_never_happened(t: Subject) {
+pub(crate) async fn dropped_transaction_never_happened(t: Subject) {
     let tx = t.store.begin();
     tx.get(&t.key("a")).await.unwrap();
     tx.set(&t.key("a"), b"1");
@@ -34,7 +34,7 @@ pub async fn dropped_transaction_never_happened(t: Subject) {
     assert_eq!(t.value("a").await, None);
 }
 
-pub async fn reads_see_own_writes(t: Subject) {
+pub(crate) async fn reads_see_own_writes(t: Subject) {
     t.put(&[("a", "old"), ("b", "old"), ("c", "old")]).await;
     let tx = t.store.begin();
     let get = async |name: &str| text(tx.get(&t.key(name)).await.unwrap());
@@ -56,7 +56,7 @@ pub async fn reads_see_own_writes(t: Subject) {
     assert_eq!(t.value("c").await.as_deref(), Some("old"));
 }
 
-pub async fn last_write_wins(t: Subject) {
+pub(crate) async fn last_write_wins(t: Subject) {
     let tx = t.store.begin();
     for value in ["1", "2", "3"] {
         tx.set(&t.key("a"), value.as_bytes());
@@ -68,7 +68,7 @@ pub async fn last_write_wins(t: Subject) {
     assert_eq!(t.value("b").await, None);
 }
 
-pub async fn reads_are_repeatable(t: Subject) {
+pub(crate) async fn reads_are_repeatable(t: Subject) {
     t.put(&[("a", "1"), ("b", "1")]).await;
     let tx = t.store.begin();
     assert_eq!(text(tx.get(&t.key("a")).await.unwrap()).as_deref(), Some("1"));
@@ -81,7 +81,7 @@ pub async fn reads_are_repeatable(t: Subject) {
     assert_eq!(t.read(&tx, &t.range("a", "z")).await.unwrap(), super::pairs(&[("a", "1"), ("b", "1")]));
 }
 
-pub async fn clones_are_the_same_transaction(t: Subject) {
+pub(crate) async fn clones_are_the_same_transaction(t: Subject) {
     let tx = t.store.begin();
     let other = tx.clone();
     tx.set(&t.key("a"), b"1");
@@ -91,7 +91,7 @@ pub async fn clones_are_the_same_transaction(t: Subject) {
     assert_eq!(t.value("b").await.as_deref(), Some("2"));
 }
 
-pub async fn snapshot_reads_see_own_writes(t: Subject) {
+pub(crate) async fn snapshot_reads_see_own_writes(t: Subject) {
     t.put(&[("a", "old"), ("b", "old")]).await;
     let tx = t.store.begin();
     tx.set(&t.key("a"), b"new");
@@ -100,7 +100,7 @@ pub async fn snapshot_reads_see_own_writes(t: Subject) {
     assert_eq!(tx.get_snapshot(&t.key("b")).await.unwrap(), None);
 }
 
-pub async fn keys_and_values_are_any_bytes(t: Subject) {
+pub(crate) async fn keys_and_values_are_any_bytes(t: Subject) {
     let all: Vec<u8> = (0..=255).chain([0, 0, 255, 255]).collect();
     let keys: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0, 0], vec![0, 255], vec![255], vec![255, 0], all.clone()];
     let tx = t.store.begin();
@@ -114,7 +114,7 @@ pub async fn keys_and_values_are_any_bytes(t: Subject) {
     }
 }
 
-pub async fn overlong_keys_are_missing(t: Subject) {
+pub(crate) async fn overlong_keys_are_missing(t: Subject) {
     let tx = t.store.begin();
     assert_eq!(tx.get(&t.key(vec![1; 20_000])).await.unwrap(), None);
     tx.commit().await.unwrap();

@@ -32,7 +32,7 @@ fn number(value: Option<hearth_store::Bytes>) -> u64 {
     value.map_or(0, |value| u64::from_le_bytes(value.as_ref().try_into().unwrap()))
 }
 
-pub async fn conflicts_are_retried(t: Subject) {
+pub(crate) async fn conflicts_are_retried(t: Subject) {
     const TASKS: u64 = 6;
     const TURNS: u64 = 20;
     let attempts = std::sync::Arc::new(AtomicU32::new(0));
@@ -57,7 +57,7 @@ pub async fn conflicts_are_retried(t: Subject) {
     assert!(u64::from(attempts.load(Ordering::Relaxed)) >= TASKS * TURNS);
 }
 
-pub async fn errors_end_the_transaction(t: Subject) {
+pub(crate) async fn errors_end_the_transaction(t: Subject) {
     let attempts = AtomicU32::new(0);
     let fail = async |tx: Transaction| -> Result<(), StoreError> {
         attempts.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ pub async fn errors_end_the_transaction(t: Subject) {
     assert_eq!((attempts.into_inner(), t.value("a").await), (1, None));
 }
 
-pub async fn own_error_types(t: Subject) {
+pub(crate) async fn own_error_types(t: Subject) {
     let mine = async |tx: Transaction| -> Result<(), Oops> {
         tx.set(&t.key("a"), b"never");
         Err(Oops::Mine("changed my mind"))
@@ -88,7 +88,7 @@ pub async fn own_error_types(t: Subject) {
     assert_eq!(t.store.transact("through", through).await.unwrap(), 1);
 }
 
-pub async fn a_body_may_ask_for_a_retry(t: Subject) {
+pub(crate) async fn a_body_may_ask_for_a_retry(t: Subject) {
     let attempts = AtomicU32::new(0);
     let ask = async |tx: Transaction| -> Result<u32, StoreError> {
         let attempt = attempts.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ pub async fn a_body_may_ask_for_a_retry(t: Subject) {
     assert_eq!(t.value("3").await.as_deref(), Some("x"));
 }
 
-pub async fn too_old_is_given_up(t: Subject) {
+pub(crate) async fn too_old_is_given_up(t: Subject) {
     let attempts = AtomicU32::new(0);
     let body = async |_: Transaction| -> Result<(), StoreError> {
         attempts.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ pub async fn too_old_is_given_up(t: Subject) {
     assert!(attempts.into_inner() > 1);
 }
 
-pub async fn attempts_leave_nothing_behind(t: Subject) {
+pub(crate) async fn attempts_leave_nothing_behind(t: Subject) {
     t.put(&[("a", "0")]).await;
     let attempts = AtomicU32::new(0);
     let body = async |tx: Transaction| -> Result<(), StoreError> {
@@ -130,7 +130,7 @@ pub async fn attempts_leave_nothing_behind(t: Subject) {
 }
 
 /// Money moves between accounts while others add it up.
-pub async fn concurrent_transfers_keep_the_sum(t: Subject) {
+pub(crate) async fn concurrent_transfers_keep_the_sum(t: Subject) {
     const ACCOUNTS: u64 = 5;
     const EACH: u64 = 100;
     let tx = t.store.begin();

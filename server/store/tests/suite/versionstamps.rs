@@ -26,7 +26,7 @@ async fn entries(t: &Subject, tx: &Transaction) -> Vec<(Vec<u8>, Vec<u8>)> {
     entries.iter().map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect()
 }
 
-pub async fn key_and_value_hold_the_commits_stamp(t: Subject) {
+pub(crate) async fn key_and_value_hold_the_commits_stamp(t: Subject) {
     let tx = t.store.begin();
     tx.set_versionstamped_key(&stamped(&t.key("k"), b"end"), b"value");
     tx.set_versionstamped_value(&t.key("v"), &stamped(b"[", b"]"));
@@ -41,7 +41,7 @@ pub async fn key_and_value_hold_the_commits_stamp(t: Subject) {
     assert_eq!(entries(&t, &t.store.begin()).await, expected);
 }
 
-pub async fn later_commits_have_larger_stamps(t: Subject) {
+pub(crate) async fn later_commits_have_larger_stamps(t: Subject) {
     let mut last = None;
     for turn in 0..20u8 {
         let tx = t.store.begin();
@@ -69,7 +69,7 @@ pub async fn later_commits_have_larger_stamps(t: Subject) {
     assert!(stamps.iter().all(|stamp| Some(stamp) > last.as_ref()));
 }
 
-pub async fn many_stamps_in_one_transaction(t: Subject) {
+pub(crate) async fn many_stamps_in_one_transaction(t: Subject) {
     let tx = t.store.begin();
     for turn in 0..50u16 {
         tx.set_versionstamped_key(&stamped(&t.key("k"), &turn.to_be_bytes()), &turn.to_be_bytes());
@@ -81,7 +81,7 @@ pub async fn many_stamps_in_one_transaction(t: Subject) {
     assert_eq!(entries(&t, &t.store.begin()).await, expected);
 }
 
-pub async fn user_version_is_kept(t: Subject) {
+pub(crate) async fn user_version_is_kept(t: Subject) {
     let tx = t.store.begin();
     let key = |user| tuple::pack_with_versionstamp(&(t.prefix.as_slice(), Versionstamp::incomplete(user)));
     tx.set_versionstamped_key(&key(7), b"seven");
@@ -96,7 +96,7 @@ pub async fn user_version_is_kept(t: Subject) {
     }
 }
 
-pub async fn stamped_value_is_unreadable(t: Subject) {
+pub(crate) async fn stamped_value_is_unreadable(t: Subject) {
     t.put(&[("a", "old"), ("b", "old")]).await;
     let tx = t.store.begin();
     tx.set_versionstamped_value(&t.key("a"), &stamped(b"", b""));
@@ -117,7 +117,7 @@ pub async fn stamped_value_is_unreadable(t: Subject) {
     assert_eq!(t.value("a").await.as_deref(), Some("newer"));
 }
 
-pub async fn stamped_key_range_is_unreadable(t: Subject) {
+pub(crate) async fn stamped_key_range_is_unreadable(t: Subject) {
     t.put(&[("a", "1"), ("z", "2")]).await;
     let tx = t.store.begin();
     tx.set_versionstamped_key(&stamped(&t.key("k"), b""), b"new");
@@ -131,7 +131,7 @@ pub async fn stamped_key_range_is_unreadable(t: Subject) {
     tx.commit().await.unwrap();
 }
 
-pub async fn older_stamps_stay_readable(t: Subject) {
+pub(crate) async fn older_stamps_stay_readable(t: Subject) {
     let append = async |value: &[u8]| {
         let tx = t.store.begin();
         tx.set_versionstamped_key(&stamped(&t.key("k"), b""), value);
@@ -150,7 +150,7 @@ pub async fn older_stamps_stay_readable(t: Subject) {
     assert!(matches!(tx.range(&t.range("k", "l")).await, Err(StoreError::AccessedUnreadable)));
 }
 
-pub async fn cleared_stamps_are_gone(t: Subject) {
+pub(crate) async fn cleared_stamps_are_gone(t: Subject) {
     let tx = t.store.begin();
     tx.set_versionstamped_key(&stamped(&t.key("k"), b""), b"gone");
     tx.set_versionstamped_value(&t.key("v"), &stamped(b"", b""));
@@ -162,7 +162,7 @@ pub async fn cleared_stamps_are_gone(t: Subject) {
     assert_eq!(entries(&t, &t.store.begin()).await, [expected]);
 }
 
-pub async fn room_is_checked(t: Subject) {
+pub(crate) async fn room_is_checked(t: Subject) {
     let no_room = |length: usize, offset: u32| [vec![0; length].as_slice(), &offset.to_le_bytes()].concat();
     for bad in [vec![], vec![0; 3], no_room(9, 0), no_room(10, 1), no_room(20, 11), no_room(20, u32::MAX)] {
         let tx = t.store.begin();
@@ -177,7 +177,7 @@ pub async fn room_is_checked(t: Subject) {
     tx.commit().await.unwrap();
 }
 
-pub async fn typed_table_stamps(t: Subject) {
+pub(crate) async fn typed_table_stamps(t: Subject) {
     let append = async |number: u64| {
         let tx = t.store.begin();
         let room = String::from_utf8(t.prefix.clone()).unwrap();

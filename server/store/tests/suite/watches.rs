@@ -12,7 +12,7 @@ async fn watch(t: &Subject, name: &str) -> Watch {
     watch
 }
 
-pub async fn change_fires(t: Subject) {
+pub(crate) async fn change_fires(t: Subject) {
     t.put(&[("a", "1")]).await;
     let mut changed = Box::pin(watch(&t, "a").await.changed());
     assert!(!is_done(&mut changed));
@@ -20,7 +20,7 @@ pub async fn change_fires(t: Subject) {
     soon(changed).await.unwrap();
 }
 
-pub async fn only_the_key_fires(t: Subject) {
+pub(crate) async fn only_the_key_fires(t: Subject) {
     let mut changed = Box::pin(watch(&t, "b").await.changed());
     t.put(&[("a", "1"), ("ba", "1"), ("", "1")]).await;
     assert!(!is_done(&mut changed));
@@ -28,7 +28,7 @@ pub async fn only_the_key_fires(t: Subject) {
     soon(changed).await.unwrap();
 }
 
-pub async fn same_value_does_not_fire(t: Subject) {
+pub(crate) async fn same_value_does_not_fire(t: Subject) {
     t.put(&[("a", "1")]).await;
     let mut changed = Box::pin(watch(&t, "a").await.changed());
     t.put(&[("a", "1")]).await;
@@ -37,7 +37,7 @@ pub async fn same_value_does_not_fire(t: Subject) {
     soon(changed).await.unwrap();
 }
 
-pub async fn change_before_the_commit_fires(t: Subject) {
+pub(crate) async fn change_before_the_commit_fires(t: Subject) {
     let tx = t.store.begin();
     let watch = tx.watch(&t.key("a")).await.unwrap();
     t.put(&[("a", "1")]).await;
@@ -45,7 +45,7 @@ pub async fn change_before_the_commit_fires(t: Subject) {
     soon(watch.changed()).await.unwrap();
 }
 
-pub async fn own_writes_are_the_baseline(t: Subject) {
+pub(crate) async fn own_writes_are_the_baseline(t: Subject) {
     t.put(&[("a", "old"), ("b", "old")]).await;
     let tx = t.store.begin();
     tx.set(&t.key("a"), b"new");
@@ -62,7 +62,7 @@ pub async fn own_writes_are_the_baseline(t: Subject) {
     soon(b).await.unwrap();
 }
 
-pub async fn own_operations_are_the_baseline(t: Subject) {
+pub(crate) async fn own_operations_are_the_baseline(t: Subject) {
     t.put(&[("a", "\u{1}")]).await;
     let tx = t.store.begin();
     let watch = tx.watch(&t.key("a")).await.unwrap();
@@ -75,7 +75,7 @@ pub async fn own_operations_are_the_baseline(t: Subject) {
     soon(changed).await.unwrap();
 }
 
-pub async fn insertion_and_deletion_fire(t: Subject) {
+pub(crate) async fn insertion_and_deletion_fire(t: Subject) {
     let inserted = watch(&t, "a").await;
     t.put(&[("a", "")]).await;
     soon(inserted.changed()).await.unwrap();
@@ -86,7 +86,7 @@ pub async fn insertion_and_deletion_fire(t: Subject) {
     soon(deleted.changed()).await.unwrap();
 }
 
-pub async fn clear_range_fires(t: Subject) {
+pub(crate) async fn clear_range_fires(t: Subject) {
     t.put(&[("b", "1")]).await;
     let (missing, present) = (watch(&t, "a").await, watch(&t, "b").await);
     let tx = t.store.begin();
@@ -96,7 +96,7 @@ pub async fn clear_range_fires(t: Subject) {
     assert!(!is_done(&mut Box::pin(missing.changed())));
 }
 
-pub async fn uncommitted_watch_fails(t: Subject) {
+pub(crate) async fn uncommitted_watch_fails(t: Subject) {
     let tx = t.store.begin();
     let dropped = tx.watch(&t.key("a")).await.unwrap();
     drop(tx);
@@ -111,7 +111,7 @@ pub async fn uncommitted_watch_fails(t: Subject) {
     assert!(soon(conflicted.changed()).await.is_err());
 }
 
-pub async fn many_watchers(t: Subject) {
+pub(crate) async fn many_watchers(t: Subject) {
     let mut waiting = Vec::new();
     for _ in 0..50 {
         waiting.push(watch(&t, "a").await);
@@ -124,7 +124,7 @@ pub async fn many_watchers(t: Subject) {
     }
 }
 
-pub async fn watch_adds_no_conflict(t: Subject) {
+pub(crate) async fn watch_adds_no_conflict(t: Subject) {
     let tx = t.store.begin();
     let watch = tx.watch(&t.key("a")).await.unwrap();
     tx.set(&t.key("b"), b"");
@@ -134,7 +134,7 @@ pub async fn watch_adds_no_conflict(t: Subject) {
 }
 
 /// A consumer that registers, samples and then waits sees every number, however the producer is timed.
-pub async fn no_lost_wake_up(t: Subject) {
+pub(crate) async fn no_lost_wake_up(t: Subject) {
     const COUNT: u32 = 300;
     let (store, key) = (t.store.clone(), t.key("a"));
     let producer = tokio::spawn(async move {

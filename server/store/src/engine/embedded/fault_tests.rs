@@ -249,7 +249,7 @@ async fn write(engine: &Arc<Embedded>, writer: u64, turn: u64) -> Result<(), Sto
     }
     tx.atomic(AtomicOp::Add, &key(writer, "count", 0), &1u64.to_le_bytes());
     tx.set(&key(writer, "trail", turn), &vec![turn as u8; 600]);
-    if turn % 7 == 0 {
+    if turn.is_multiple_of(7) {
         tx.clear_range(&key(writer, "trail", 0), &key(writer, "trail", turn.saturating_sub(20)));
         tx.set(&key(writer, "cut", 0), &turn.saturating_sub(20).to_le_bytes());
     }
@@ -298,9 +298,9 @@ async fn work(engine: &Arc<Embedded>, progress: &mut [Progress], turns: u64, tog
             failure = failure.or(error);
         }
     } else {
-        for writer in 0..progress.len() {
-            let (now, error) = run(writer as u64, progress[writer]).await;
-            progress[writer] = now;
+        for (writer, progress) in (0..).zip(progress) {
+            let (now, error) = run(writer, *progress).await;
+            *progress = now;
             failure = failure.or(error);
         }
     }
@@ -349,7 +349,9 @@ async fn run_seed(seed: u64) {
         // What was written but not synced is lost in part, whether the process died of it or with it.
         let mut disk = lock(&disk);
         let Disk { random, files, .. } = &mut *disk;
-        files.iter_mut().for_each(|file| file.lose_power(random));
+        for file in files {
+            file.lose_power(random);
+        }
         (disk.plan, disk.dead, disk.full) = (None, false, false);
     }
 

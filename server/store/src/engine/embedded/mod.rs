@@ -25,6 +25,7 @@ mod conflicts;
 mod directory;
 #[cfg(test)]
 mod fault_tests;
+mod held;
 mod log;
 mod open;
 mod queue;

@@ -11,6 +11,7 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableError};
 
 use super::committer::{Committer, make_durable, replay};
 use super::directory::{Content, Directory};
+use super::held::hold;
 use super::lock;
 use super::log::Log;
 use super::shared::Shared;
@@ -145,18 +146,22 @@ impl Opened {
         }
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes);
+        let (tree, tree_changes) = hold(tree);
         // redb may panic on a file that something else damaged.
         let open = std::panic::AssertUnwindSafe(|| builder.create_with_backend(tree));
         let database = std::panic::catch_unwind(open)
             .map_err(|_| "the tree is damaged".to_owned())?
             .map_err(|error| format!("tree: {error}"))?;
         if create {
+            tree_changes.release().map_err(|error| format!("tree: {error}"))?;
             create_tables(&database).map_err(|error| error.to_string())?;
             let log = Log::create(log).map_err(|error| error.to_string())?;
             return Ok(Self { database, log: Some(log), version: 0 });
         }
         let checkpoint = checkpoint_version(&database)?;
         let (mut log, records) = Log::open(log, checkpoint).map_err(|error| error.to_string())?;
+        // Both can be used and fit together: from here on the files may change.
+        tree_changes.release().map_err(|error| format!("tree: {error}"))?;
         let version = records.last().map_or(checkpoint, |newest| newest.version);
         replay(&database, &records).map_err(|error| error.to_string())?;
         log.reset(0).map_err(|error| error.to_string())?;
