@@ -32,6 +32,7 @@ pub use accounts::{Accounts, AccountsConfig, PasswordCost, RegistrationMode};
 pub use changes::{AccountDatum, Changes};
 pub use devices::Device;
 pub use error::AccountError;
+pub use passwords::check_strength as check_password_strength;
 pub use profiles::Profile;
 pub use registration::RegistrationToken;
 pub use sessions::{NewDevice, Session, Tokens};

@@ -16,8 +16,8 @@ const MIN_CHARACTERS: usize = 8;
 /// Longest password that is accepted, in bytes.
 const MAX_BYTES: usize = 512;
 
-/// Whether a password may be set.
-pub(crate) fn check_strength(password: &str) -> Result<(), AccountError> {
+/// Whether a password may be set: 8 characters at least, 512 bytes at most.
+pub fn check_strength(password: &str) -> Result<(), AccountError> {
     if password.chars().count() < MIN_CHARACTERS {
         return Err(AccountError::WeakPassword("the password must have at least 8 characters"));
     }
