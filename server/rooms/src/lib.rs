@@ -12,6 +12,7 @@ mod cache;
 pub mod client_form;
 pub mod create;
 pub mod directory;
+mod discoverable;
 mod error;
 pub mod event_filter;
 mod ids;
@@ -42,6 +43,8 @@ mod threads;
 pub mod timeline;
 mod view;
 pub mod visibility;
+#[cfg(test)]
+mod visibility_tests;
 mod writer;
 
 pub use cache::CacheStats;
