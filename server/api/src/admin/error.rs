@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// The kinds of failure, for programs. Each belongs to one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
+pub(super) enum ErrorCode {
     /// The bearer token is missing or wrong (401).
     Unauthorized,
     /// The request names a host or an origin that this listener does not answer (403).
@@ -51,7 +51,7 @@ impl ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{message}")]
 #[schema(as = Error)]
-pub struct AdminError {
+pub(super) struct AdminError {
     /// The kind of failure, for programs.
     pub code: ErrorCode,
     /// One sentence for people.
@@ -63,27 +63,27 @@ pub struct AdminError {
 
 impl AdminError {
     /// An error of this kind with a sentence for people.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), field: None }
     }
 
     /// 404 for something that was named.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::NotFound, message)
     }
 
     /// 400 that names the field of the request that is wrong.
-    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(ErrorCode::Invalid, message) }
     }
 
     /// 409 that names the field of the request that is taken.
-    pub fn conflict(field: &str, message: impl Into<String>) -> Self {
+    pub(super) fn conflict(field: &str, message: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(ErrorCode::Conflict, message) }
     }
 
     /// 500: the cause goes to the log and not to the caller.
-    pub fn internal(cause: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Chain(cause), "an admin request failed");
         Self::new(ErrorCode::Internal, "The server could not do this. Its log says why.")
     }

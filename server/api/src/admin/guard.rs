@@ -111,9 +111,8 @@ fn check_source(uri: &Uri, headers: &HeaderMap) -> Result<(), AdminError> {
     }
     let foreign_origin = headers.get_all(header::ORIGIN).iter().any(|origin| !is_same_origin(origin, host));
     // `none` is the owner's own act (address bar, bookmark); old browsers send nothing, as do programs.
-    let foreign_site = headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let foreign_site =
+        headers.get("sec-fetch-site").is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
     if foreign_origin || foreign_site && !is_navigation(headers) {
         return Err(AdminError::new(ErrorCode::Forbidden, "Another site may not use the admin listener."));
     }
@@ -160,7 +159,8 @@ mod tests {
 
     #[test]
     fn only_addresses_and_localhost_are_hosts() {
-        for host in ["localhost", "LOCALHOST:8010", "127.0.0.1", "127.0.0.1:8010", "[::1]", "[::1]:8010", "10.1.2.3:1"] {
+        for host in ["localhost", "LOCALHOST:8010", "127.0.0.1", "127.0.0.1:8010", "[::1]", "[::1]:8010", "10.1.2.3:1"]
+        {
             assert!(is_local_host(host), "{host}");
         }
         for host in [
@@ -197,7 +197,8 @@ mod tests {
         assert!(check(&[host, ("origin", "http://127.0.0.1:8010")]));
         assert!(check(&[host, ("sec-fetch-site", "same-origin")]));
         assert!(check(&[host, ("sec-fetch-site", "none")]));
-        let link = [host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        let link =
+            [host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
         assert!(check(&link));
 
         assert!(!check(&[]));
@@ -207,7 +208,8 @@ mod tests {
         assert!(!check(&[host, ("origin", "http://127.0.0.1:8011")]), "another port is another origin");
         assert!(!check(&[host, ("sec-fetch-site", "cross-site")]));
         assert!(!check(&[host, ("sec-fetch-site", "same-site")]));
-        let frame = [host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+        let frame =
+            [host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
         assert!(!check(&frame));
     }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 /// What the server's process uses.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-pub struct ProcessFigures {
+pub(super) struct ProcessFigures {
     /// Resident memory in bytes.
     pub memory_bytes: u64,
     /// Processor time since the start, in milliseconds over all cores.
@@ -34,7 +34,9 @@ impl ProcessReader {
 
     /// The figures now; zeros where the system does not tell.
     pub(super) fn read(&self) -> ProcessFigures {
-        let Some(system) = &self.system else { return ProcessFigures { cores: self.cores, ..ProcessFigures::default() } };
+        let Some(system) = &self.system else {
+            return ProcessFigures { cores: self.cores, ..ProcessFigures::default() };
+        };
         let mut system = system.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = ProcessRefreshKind::nothing().with_memory().with_cpu();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, kind);

@@ -1,16 +1,18 @@
 //! The listener as a whole: who gets in, what it answers, that its description is current.
 
-use std::path::Path;
+use std::path::Path as FilePath;
 
 use axum::{
     Router,
     body::{Body, to_bytes},
     response::Response,
 };
+use futures_util::{StreamExt, future::BoxFuture};
 use hearth_accounts::{Accounts, AccountsConfig, PasswordCost};
+use hearth_protocol::SigningKey;
 use hearth_rooms::{PushRules, Rooms, RoomsConfig};
 use http::{Request, StatusCode, header};
-use ruma::{RoomVersionId, server_name};
+use ruma::{OwnedUserId, RoomVersionId, push::Ruleset, server_name};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -18,19 +20,29 @@ use super::*;
 
 const TOKEN: &str = "the-token";
 
+struct NoPushRules;
+
+impl PushRules for NoPushRules {
+    fn rulesets<'a>(&'a self, users: &'a [OwnedUserId]) -> BoxFuture<'a, Vec<Option<Arc<Ruleset>>>> {
+        Box::pin(async move { vec![None; users.len()] })
+    }
+}
+
 fn parts() -> AdminParts {
     let store = Store::memory();
     let server_name = server_name!("hearth.test").to_owned();
     let mut config = AccountsConfig::new(server_name.clone());
     config.passwords = PasswordCost { memory_kib: 64, iterations: 1 };
     let accounts = Accounts::new(store.clone(), config);
+    let (key, _) = SigningKey::generate(server_name.clone());
+    let rooms = RoomsConfig { server_name: server_name.clone(), key, default_version: RoomVersionId::V12 };
     AdminParts {
         token: AdminToken::new(TOKEN),
         server_name,
         version: "1.2.3".to_owned(),
         public_base_url: "http://127.0.0.1:8008".to_owned(),
         listeners: vec!["http://127.0.0.1:8008".to_owned()],
-        rooms: rooms(&store, &accounts),
+        rooms: Rooms::new(store.clone(), rooms, Arc::new(NoPushRules)),
         accounts,
         store,
         logs: Arc::default(),
@@ -65,7 +77,7 @@ async fn call(router: &Router, method: &str, path: &str, body: Option<Value>) ->
 /// With `UPDATE=1` the document is written instead of compared; then run `npm run api` in `ui`.
 #[test]
 fn openapi_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/src/api/openapi.json");
+    let path = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/src/api/openapi.json");
     let now = render(&openapi());
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, now).unwrap();
@@ -80,8 +92,10 @@ fn every_operation_is_described() {
     let document = serde_json::to_value(openapi()).unwrap();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() >= 14, "{:?}", paths.keys());
+    let mut ids = std::collections::HashSet::new();
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().unwrap() {
+            assert!(ids.insert(&operation["operationId"]), "{} is there twice", operation["operationId"]);
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
             assert!(operation["responses"]["default"].is_object(), "{method} {path} does not say how it fails");
         }
@@ -173,7 +187,10 @@ async fn users_from_creation_to_deactivation() {
     accounts.check_password("ada", password).await.unwrap();
 
     let again = call(&router, "POST", "/users", Some(json!({"localpart": "ada"}))).await;
-    assert_eq!((again.0, &again.1["code"], &again.1["field"]), (StatusCode::CONFLICT, &json!("conflict"), &json!("localpart")));
+    assert_eq!(
+        (again.0, &again.1["code"], &again.1["field"]),
+        (StatusCode::CONFLICT, &json!("conflict"), &json!("localpart"))
+    );
     let bad = call(&router, "POST", "/users", Some(json!({"localpart": "A B"}))).await;
     assert_eq!((bad.0, &bad.1["field"]), (StatusCode::BAD_REQUEST, &json!("localpart")));
     let broken = call(&router, "POST", "/users", Some(json!({"localpart": 1}))).await;
@@ -189,7 +206,8 @@ async fn users_from_creation_to_deactivation() {
     let (_, page) = call(&router, "GET", "/users?search=AD", None).await;
     assert_eq!((page["users"].as_array().unwrap().len(), &page["users"][0]["admin"]), (1, &json!(true)));
 
-    let reset = call(&router, "POST", "/users/@bob:hearth.test/password", Some(json!({"password": "another one"}))).await;
+    let reset =
+        call(&router, "POST", "/users/@bob:hearth.test/password", Some(json!({"password": "another one"}))).await;
     assert_eq!(reset, (StatusCode::OK, json!({"generated_password": null})));
     accounts.check_password("bob", "another one").await.unwrap();
 
@@ -231,7 +249,9 @@ async fn registration_tokens_are_made_and_deleted() {
     let named = json!({"token": "friends"});
     assert_eq!(call(&router, "POST", "/registration_tokens", Some(named.clone())).await.0, StatusCode::CREATED);
     assert_eq!(call(&router, "POST", "/registration_tokens", Some(named)).await.0, StatusCode::CONFLICT);
-    for bad in [json!({"token": "a b"}), json!({"uses_allowed": 0}), json!({"expires_at": 1}), json!({"uses_allowed": -1})] {
+    for bad in
+        [json!({"token": "a b"}), json!({"uses_allowed": 0}), json!({"expires_at": 1}), json!({"uses_allowed": -1})]
+    {
         let (status, body) = call(&router, "POST", "/registration_tokens", Some(bad.clone())).await;
         assert_eq!((status, &body["code"]), (StatusCode::BAD_REQUEST, &json!("invalid")), "{bad}");
     }
@@ -267,12 +287,12 @@ async fn live_updates_tell_everything_first_and_end_with_the_server() {
     let mut body = response.into_body().into_data_stream();
     let mut seen = String::new();
     while !(seen.contains("event: overview") && seen.contains("event: changed")) {
-        let chunk = futures_util::StreamExt::next(&mut body).await.unwrap().unwrap();
+        let chunk = body.next().await.unwrap().unwrap();
         seen.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(seen.contains(r#""server_name":"hearth.test""#), "{seen}");
     shutdown.cancel();
-    while futures_util::StreamExt::next(&mut body).await.is_some() {}
+    while body.next().await.is_some() {}
 
     let (status, body) = call(&router, "GET", "/events?topics=weather", None).await;
     assert_eq!((status, &body["field"]), (StatusCode::BAD_REQUEST, &json!("topics")));

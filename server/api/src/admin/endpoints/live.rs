@@ -54,7 +54,7 @@ pub(in crate::admin) struct LiveQuery {
 /// One live update: the `data` of a server-sent event, whose `event` is the same as `type`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum LiveEvent {
+pub(in crate::admin) enum LiveEvent {
     /// A reading of the whole server, every second.
     Overview {
         /// The reading.
@@ -80,7 +80,7 @@ pub enum LiveEvent {
 /// A list that has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ChangedTopic {
+pub(in crate::admin) enum ChangedTopic {
     /// Users were added or deactivated.
     Users,
     /// Rooms were added or removed.

@@ -1,5 +1,8 @@
 //! The admin API's endpoints, one module for each kind of thing, and the extractors that they share.
 
+// utoipa's derive macros repeat a handler's parameter types in their own code, which sets the lint off here.
+#![allow(unused_qualifications)]
+
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},

@@ -10,7 +10,7 @@ use crate::admin::{Admin, error::AdminError, process::ProcessFigures};
 
 /// A reading of the whole server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Overview {
+pub(in crate::admin) struct Overview {
     /// When it was taken, in Unix milliseconds.
     pub at: u64,
     /// Who the server is.
@@ -31,7 +31,7 @@ pub struct Overview {
 
 /// Who the server is and where it answers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ServerInfo {
+pub(in crate::admin) struct ServerInfo {
     /// The part after the colon in its users' ids.
     pub server_name: String,
     /// Version of the software.
@@ -49,7 +49,7 @@ pub struct ServerInfo {
 /// Who may register an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum RegistrationMode {
+pub(in crate::admin) enum RegistrationMode {
     /// Nobody; accounts are made here.
     Closed,
     /// Whoever has a registration token.
@@ -70,7 +70,7 @@ impl From<hearth_accounts::RegistrationMode> for RegistrationMode {
 
 /// Figures of the store since the start.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct StoreFigures {
+pub(in crate::admin) struct StoreFigures {
     /// `embedded`, `memory` or `foundationdb`.
     pub engine: String,
     /// Bytes on disk.
@@ -85,7 +85,7 @@ pub struct StoreFigures {
 
 /// What there is on the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Counts {
+pub(in crate::admin) struct Counts {
     /// Accounts that are not deactivated.
     pub users: u64,
     /// Rooms that the server knows.
@@ -98,7 +98,7 @@ pub struct Counts {
 
 /// Requests since the start.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RequestFigures {
+pub(in crate::admin) struct RequestFigures {
     /// Answered.
     pub total: u64,
     /// Being answered, waiting syncs included.
@@ -111,7 +111,7 @@ pub struct RequestFigures {
 
 /// Work per second.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-pub struct Rates {
+pub(in crate::admin) struct Rates {
     /// Seconds that the rates are the mean of. 0 in the first reading, whose rates mean nothing.
     pub interval_seconds: f64,
     /// Requests per second.
@@ -126,7 +126,7 @@ pub struct Rates {
 
 /// Something that the owner should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Notice {
+pub(in crate::admin) struct Notice {
     /// For programs.
     pub code: NoticeCode,
     /// One or two sentences for people, with what to do.
@@ -136,7 +136,7 @@ pub struct Notice {
 /// Kinds of notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum NoticeCode {
+pub(in crate::admin) enum NoticeCode {
     /// There is no account that is an administrator.
     NoUsers,
     /// Anybody may register.
@@ -147,7 +147,7 @@ pub enum NoticeCode {
 
 /// How one route of the server was used since the start.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RouteFigures {
+pub(in crate::admin) struct RouteFigures {
     /// HTTP method.
     pub method: String,
     /// Path pattern.

@@ -60,7 +60,7 @@ fn is_token(token: &str) -> bool {
 }
 
 /// All registration tokens, the newest first.
-#[utoipa::path(get, path = "/registration_tokens", tag = "registration tokens", responses(
+#[utoipa::path(get, path = "/registration_tokens", operation_id = "list_registration_tokens", tag = "registration tokens", responses(
     (status = OK, body = Vec<RegistrationToken>),
     (status = "default", body = AdminError),
 ))]
@@ -74,6 +74,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<Reg
 #[utoipa::path(
     post,
     path = "/registration_tokens",
+    operation_id = "create_registration_token",
     tag = "registration tokens",
     request_body = CreateRegistrationToken,
     responses((status = CREATED, body = RegistrationToken), (status = "default", body = AdminError)),
@@ -98,8 +99,7 @@ pub(super) async fn create(
             return Err(AdminError::conflict("token", "There is such a token already."));
         }
     }
-    let token =
-        accounts.create_registration_token(body.token.as_deref(), body.uses_allowed, body.expires_at).await?;
+    let token = accounts.create_registration_token(body.token.as_deref(), body.uses_allowed, body.expires_at).await?;
     tracing::info!(uses_allowed = ?body.uses_allowed, "registration token created");
     Ok((StatusCode::CREATED, Json(token.into())))
 }
@@ -108,6 +108,7 @@ pub(super) async fn create(
 #[utoipa::path(
     delete,
     path = "/registration_tokens/{token}",
+    operation_id = "delete_registration_token",
     tag = "registration tokens",
     params(("token" = String, Path)),
     responses((status = NO_CONTENT), (status = "default", body = AdminError)),

@@ -26,10 +26,10 @@ pub(in crate::admin) struct ListQuery {
     /// Only rooms whose name, alias or id contains this, in any case.
     search: Option<String>,
     /// What to sort by; the newest activity unless told otherwise.
-    #[serde(default)]
+    #[param(inline)]
     order_by: Option<RoomOrderBy>,
     /// `asc` (names from A, numbers from the smallest) or `desc`, the default.
-    #[serde(default)]
+    #[param(inline)]
     direction: Option<Direction>,
     /// Skip so many.
     offset: Option<usize>,
@@ -253,7 +253,7 @@ fn parse(room_id: &str) -> Result<OwnedRoomId, AdminError> {
 }
 
 /// Rooms, with search and paging.
-#[utoipa::path(get, path = "/rooms", tag = "rooms", params(ListQuery), responses(
+#[utoipa::path(get, path = "/rooms", operation_id = "list_rooms", tag = "rooms", params(ListQuery), responses(
     (status = OK, body = RoomList),
     (status = "default", body = AdminError),
 ))]
@@ -279,7 +279,7 @@ pub(super) async fn list(
 }
 
 /// One room.
-#[utoipa::path(get, path = "/rooms/{room_id}", tag = "rooms", params(("room_id" = String, Path)), responses(
+#[utoipa::path(get, path = "/rooms/{room_id}", operation_id = "get_room", tag = "rooms", params(("room_id" = String, Path)), responses(
     (status = OK, body = Room),
     (status = "default", body = AdminError),
 ))]
@@ -295,6 +295,7 @@ pub(super) async fn get(
 #[utoipa::path(
     get,
     path = "/rooms/{room_id}/members",
+    operation_id = "list_room_members",
     tag = "rooms",
     params(("room_id" = String, Path), MemberQuery),
     responses((status = OK, body = MemberList), (status = "default", body = AdminError)),
@@ -311,7 +312,7 @@ pub(super) async fn members(
 }
 
 /// The current state of a room, members not included.
-#[utoipa::path(get, path = "/rooms/{room_id}/state", tag = "rooms", params(("room_id" = String, Path)), responses(
+#[utoipa::path(get, path = "/rooms/{room_id}/state", operation_id = "list_room_state", tag = "rooms", params(("room_id" = String, Path)), responses(
     (status = OK, body = Vec<StateEvent>),
     (status = "default", body = AdminError),
 ))]

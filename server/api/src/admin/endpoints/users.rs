@@ -210,7 +210,7 @@ fn choose_password(given: Option<String>) -> (String, Option<String>) {
 }
 
 /// Users, with search and paging.
-#[utoipa::path(get, path = "/users", tag = "users", params(ListQuery), responses(
+#[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users", params(ListQuery), responses(
     (status = OK, body = UserList),
     (status = "default", body = AdminError),
 ))]
@@ -229,7 +229,7 @@ pub(super) async fn list(
 }
 
 /// Makes a user.
-#[utoipa::path(post, path = "/users", tag = "users", request_body = CreateUser, responses(
+#[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = CreateUser, responses(
     (status = CREATED, body = CreatedUser),
     (status = "default", body = AdminError),
 ))]
@@ -252,7 +252,7 @@ pub(super) async fn create(
 }
 
 /// One user.
-#[utoipa::path(get, path = "/users/{user_id}", tag = "users", params(("user_id" = String, Path)), responses(
+#[utoipa::path(get, path = "/users/{user_id}", operation_id = "get_user", tag = "users", params(("user_id" = String, Path)), responses(
     (status = OK, body = User),
     (status = "default", body = AdminError),
 ))]
@@ -331,7 +331,7 @@ pub(super) async fn set_admin(
 }
 
 /// The devices of a user.
-#[utoipa::path(get, path = "/users/{user_id}/devices", tag = "users", params(("user_id" = String, Path)), responses(
+#[utoipa::path(get, path = "/users/{user_id}/devices", operation_id = "list_devices", tag = "users", params(("user_id" = String, Path)), responses(
     (status = OK, body = Vec<Device>),
     (status = "default", body = AdminError),
 ))]
