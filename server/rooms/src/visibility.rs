@@ -193,16 +193,19 @@ impl View {
         matches!(self.known_members().last(), Some((from, Membership::Join)) if from < at)
     }
 
-    /// Whether anything of the room's history might be visible: who never could see anything is told that they are no
+    /// Whether anything of the room's history can be visible: who never could see anything is told that they are no
     /// member, instead of getting an empty page.
     pub fn may_enter(&self) -> bool {
-        let visibilities = &self.visibility.0.entries;
-        self.known_members().iter().any(|(_, membership)| *membership == Membership::Join)
-            || visibilities
-                .iter()
-                .any(|(from, visibility)| *from <= self.until && *visibility == HistoryVisibility::WorldReadable)
-            || self.current_membership() == Some(Membership::Invite)
-                && self.current_visibility() == HistoryVisibility::Invited
+        if self.known_members().iter().any(|(_, membership)| *membership == Membership::Join) {
+            return true;
+        }
+        // Between two changes the answer is the same as right after the first of them.
+        let members = self.members.0.entries.iter().map(|(at, _)| at);
+        let visibilities = self.visibility.0.entries.iter().map(|(at, _)| at);
+        members
+            .chain(visibilities)
+            .filter(|at| **at <= self.until)
+            .any(|at| self.allows(at, self.visibility.0.after(at), self.membership_after(at)))
     }
 
     /// [`Self::may_enter`] as a result.
