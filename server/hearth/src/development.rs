@@ -1,6 +1,10 @@
 //! The configuration of `hearth serve` without `--config`: in the platform's folder, made at the first start.
 
-use std::{fmt::Write, io, path::PathBuf};
+use std::{
+    fmt::Write,
+    io,
+    path::{Path, PathBuf},
+};
 
 use rand::{Rng, rngs::OsRng};
 
@@ -54,21 +58,18 @@ fn first_config() -> String {
 }
 
 /// Tells a person where to go next.
-pub(crate) fn greet(config: &Config) {
+pub(crate) fn greet(config: &Config, dashboard: &str, token_file: &Path) {
     eprintln!(
-        "Hearth runs with {}.\n\
-         Dashboard:  http://{}  (the token is in {})\n\
-         First user: hearth user create NAME --admin",
+        "\nHearth runs with {}.\n\
+         Dashboard:  {dashboard}  (the token is in {})\n\
+         First user: hearth user create NAME --admin\n",
         config.file.display(),
-        config.admin,
-        config.data_dir.join("admin-token").display(),
+        token_file.display(),
     );
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

@@ -37,15 +37,13 @@ fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve { config, exit_on_stdin_eof, log } => {
             let logs = logging::start(log.as_deref())?;
+            // Without a configuration it is a person's first look, and they want to know where to go next.
+            let greet = config.config.is_none();
             let config = match config.config {
                 Some(file) => Config::load(&file)?,
-                None => {
-                    let config = development::load_or_create()?;
-                    development::greet(&config);
-                    config
-                }
+                None => development::load_or_create()?,
             };
-            block_on(serve::serve(config, exit_on_stdin_eof, logs))
+            block_on(serve::serve(config, serve::Manner { exit_on_stdin_eof, greet }, logs))
         }
         Command::Config(ConfigCommand::Example) => {
             print!("{}", config::example());

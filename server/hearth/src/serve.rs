@@ -1,6 +1,6 @@
 //! `hearth serve`: from a configuration to a running server, and back to a closed store.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
 use hearth_api::{
@@ -8,13 +8,14 @@ use hearth_api::{
     client::{self, ApiError, ClientParts, ClientState, RateLimiter},
     metrics::Metrics,
 };
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Config, Service},
     databases::Databases,
+    development,
     failure::{Failure, STOP},
     listen::{Bound, Limits},
     stop_signal::StopSignal,
@@ -27,10 +28,28 @@ const GRACE: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 4096;
 const ADMIN_CONNECTIONS: usize = 64;
 
+/// How to run, besides the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Stop at the end of standard input.
+    pub(crate) exit_on_stdin_eof: bool,
+    /// Tell a person on standard error where to go next.
+    pub(crate) greet: bool,
+}
+
+/// The line on standard output that supervisors and tests wait for.
+#[derive(Serialize)]
+struct Ready<'a> {
+    event: &'static str,
+    listeners: &'a [String],
+    admin: &'a str,
+    admin_token_file: &'a Path,
+}
+
 /// Runs the server until something stops it. Returns the exit code.
-pub(crate) async fn serve(config: Config, exit_on_stdin_eof: bool, logs: Arc<LogRing>) -> Result<u8, Failure> {
+pub(crate) async fn serve(config: Config, manner: Manner, logs: Arc<LogRing>) -> Result<u8, Failure> {
     // First of all: a signal during the start must not be lost.
-    let mut stop = StopSignal::install(exit_on_stdin_eof)?;
+    let mut stop = StopSignal::install(manner.exit_on_stdin_eof)?;
     for variable in &config.ignored_variables {
         tracing::warn!("the environment variable {variable} names no key of the configuration");
     }
@@ -45,7 +64,7 @@ pub(crate) async fn serve(config: Config, exit_on_stdin_eof: bool, logs: Arc<Log
         opened = Databases::open(&config) => opened?,
         code = stop.wait() => return Ok(code),
     };
-    let outcome = run(&config, &databases, acceptors, logs, &mut stop).await;
+    let outcome = run(&config, manner, &databases, acceptors, logs, &mut stop).await;
     databases.store.close().await;
     match &outcome {
         Ok(STOP) => tracing::info!("stopped"),
@@ -57,6 +76,7 @@ pub(crate) async fn serve(config: Config, exit_on_stdin_eof: bool, logs: Arc<Log
 
 async fn run(
     config: &Config,
+    manner: Manner,
     databases: &Databases,
     acceptors: Vec<Option<tokio_rustls::TlsAcceptor>>,
     logs: Arc<LogRing>,
@@ -115,12 +135,10 @@ async fn run(
     let admin_url = admin_bound.url();
     limits.tasks.spawn(admin_bound.serve(admin, limits.with_room(ADMIN_CONNECTIONS)));
     tracing::info!(server_name = %config.server_name, listeners = ?urls, dashboard = admin_url, "ready");
-    print_ready(&json!({
-        "event": "ready",
-        "listeners": urls,
-        "admin": admin_url,
-        "admin_token_file": token_file,
-    }));
+    print_ready(&Ready { event: "ready", listeners: &urls, admin: &admin_url, admin_token_file: &token_file });
+    if manner.greet {
+        development::greet(config, &admin_url, &token_file);
+    }
 
     let outcome = tokio::select! {
         code = stop.wait() => Ok(code),
@@ -179,8 +197,9 @@ fn federation_address(config: &Config, public_base_url: &str) -> Option<String> 
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
-/// The line that supervisors wait for.
-fn print_ready(line: &serde_json::Value) {
+fn print_ready(ready: &Ready<'_>) {
+    // Strings and a path that was made of one: serialization cannot fail.
+    let line = serde_json::to_string(ready).unwrap_or_default();
     let mut stdout = std::io::stdout().lock();
     // A parent that does not read it is no reason to stop.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
