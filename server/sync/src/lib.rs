@@ -20,6 +20,9 @@ pub mod presence;
 mod sources;
 pub mod v2;
 
+#[cfg(test)]
+mod tests;
+
 pub use batch::{Audience, Batch, Limits, Reading, RoomBatch, Standing};
 pub use engine::SyncEngine;
 pub use error::SyncError;

@@ -11,6 +11,15 @@ use serde_json::{Value, json, value::to_raw_value};
 use super::Span;
 use crate::{RoomBatch, SyncEngine, SyncError};
 
+/// What a room's members do beside its events.
+#[derive(Default)]
+pub(super) struct Ephemeral {
+    /// As events.
+    pub(super) events: Vec<Raw<AnySyncEphemeralRoomEvent>>,
+    /// The reader has read something, perhaps on another device: unread counts may be others.
+    pub(super) has_own_receipt: bool,
+}
+
 impl SyncEngine {
     /// The ephemeral events of a joined room: all if `everything`, else what changed.
     pub(super) async fn ephemeral(
@@ -20,27 +29,28 @@ impl SyncEngine {
         info: &RoomInfo,
         room: &RoomBatch,
         everything: bool,
-    ) -> Result<Vec<Raw<AnySyncEphemeralRoomEvent>>, SyncError> {
+    ) -> Result<Ephemeral, SyncError> {
         let (transitory, asker) = (&self.0.transitory, span.asker);
         let filter = &asker.filter.ephemeral;
-        let mut events = Vec::new();
-        if !filter.accepts_room(info.room_id.as_str()) {
-            return Ok(events);
-        }
-        if (everything || room.typing) && filter.accepts_type("m.typing") {
+        let in_room = filter.accepts_room(info.room_id.as_str());
+        let mut ephemeral = Ephemeral::default();
+        if (everything || room.typing) && in_room && filter.accepts_type("m.typing") {
             let mut typing = transitory.typing(tx, &info.room_id).await?;
             typing.retain(|user| !asker.ignores(user.as_str()));
             if room.typing && room.since.is_some() || !typing.is_empty() {
-                events.extend(event("m.typing", &json!({ "user_ids": typing })));
+                ephemeral.events.extend(event("m.typing", &json!({ "user_ids": typing })));
             }
         }
-        if (everything || room.receipts) && filter.accepts_type("m.receipt") {
+        if everything || room.receipts {
             let since = if everything { None } else { span.since.map(|since| since.transitory) };
             let mut receipts = transitory.receipts(tx, &info.room_id, asker.user, since).await?;
+            ephemeral.has_own_receipt = receipts.iter().any(|receipt| receipt.user == asker.user);
             receipts.retain(|receipt| !asker.ignores(receipt.user.as_str()));
-            events.extend(receipt_events(receipts));
+            if in_room && filter.accepts_type("m.receipt") {
+                ephemeral.events.extend(receipt_events(receipts));
+            }
         }
-        Ok(events)
+        Ok(ephemeral)
     }
 }
 

@@ -72,13 +72,14 @@ impl SyncEngine {
         joined.state = self.state_section(&tx, span, &entries).await?;
         joined.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;
 
-        if everything || room.events || room.receipts {
+        let transitory = span.reading.transitory();
+        let ephemeral = self.ephemeral(&transitory, span, info, room, everything).await?;
+        joined.ephemeral.events = ephemeral.events;
+        if everything || room.events || ephemeral.has_own_receipt {
             let by_thread = asker.filter.by_thread();
             let counts = self.0.rooms.unread_counts(&tx, span.nid, room.room, by_thread).await?;
             set_unread(&mut joined, counts);
         }
-        let transitory = span.reading.transitory();
-        joined.ephemeral.events = self.ephemeral(&transitory, span, info, room, everything).await?;
         Ok(joined)
     }
 

@@ -13,19 +13,23 @@ use super::{
 use crate::{RoomBatch, SyncEngine, SyncError};
 
 impl SyncEngine {
-    /// A left room, without its account data: what happened until the user left, and the event that says so.
+    /// A left room, without its account data: what happened until the user left, and the event that says so. `None` for a room that they
+    /// have forgotten, unless they left it just now.
     pub(super) async fn left(
         &self,
         span: &mut Span<'_>,
         room: &RoomBatch,
         step: Option<&MembershipStep>,
-    ) -> Result<v3::LeftRoom, SyncError> {
+    ) -> Result<Option<v3::LeftRoom>, SyncError> {
         let tx = span.rooms();
         let asker = span.asker;
         let rooms = &self.0.rooms;
         let view = rooms.view_of(&tx, room.room, Some(span.nid)).await?;
         let now = rooms.audience_room(&tx, span.nid, room.room).await?;
         let forgotten = now.as_ref().is_some_and(|now| now.forgotten);
+        if forgotten && step.is_none() {
+            return Ok(None);
+        }
         // The user's last member event that the response may show.
         let last = step.map(|step| step.event).or(now.map(|now| now.event));
         let mut left = v3::LeftRoom::new();
@@ -48,7 +52,7 @@ impl SyncEngine {
             left.state = self.state_section(&tx, span, &entries).await?;
             left.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;
             if slice.events.iter().any(|event| Some(event.entry.event) == last) {
-                return Ok(left);
+                return Ok(Some(left));
             }
         }
 
@@ -69,6 +73,6 @@ impl SyncEngine {
                 }
             }
         }
-        Ok(left)
+        Ok(Some(left))
     }
 }

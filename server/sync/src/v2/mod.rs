@@ -198,9 +198,10 @@ impl SyncEngine {
                     }
                 }
                 Standing::Left(step) => {
-                    let mut left = self.left(&mut span, room, step.as_ref()).await?;
-                    left.account_data.events = data;
-                    response.rooms.leave.insert(room_id, left);
+                    if let Some(mut left) = self.left(&mut span, room, step.as_ref()).await? {
+                        left.account_data.events = data;
+                        response.rooms.leave.insert(room_id, left);
+                    }
                 }
                 Standing::Invited(inviter) => {
                     let tx = span.rooms();
