@@ -8,6 +8,8 @@
 
 pub mod admin;
 pub mod audience;
+#[cfg(test)]
+mod audience_tests;
 mod cache;
 pub mod client_form;
 pub mod create;
@@ -23,6 +25,8 @@ pub mod lookup;
 pub mod membership;
 mod names;
 pub mod notifications;
+#[cfg(test)]
+mod notifications_tests;
 pub mod position;
 pub mod public_rooms;
 mod publish;
@@ -30,6 +34,8 @@ mod records;
 mod redacting;
 mod relating;
 pub mod relations;
+#[cfg(test)]
+mod relations_tests;
 mod rooms;
 mod scan;
 pub mod send;
@@ -41,6 +47,8 @@ pub mod state;
 mod testing;
 mod threads;
 pub mod timeline;
+#[cfg(test)]
+mod timeline_tests;
 mod view;
 pub mod visibility;
 #[cfg(test)]
