@@ -11,11 +11,12 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hearth_store::StoreError;
 use ruma::OwnedEventId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::{RoomError, RoomNid, Rooms, publish::Published, writer::RoomWriter};
@@ -40,16 +41,28 @@ pub(crate) trait Operation: Send + Sync {
     fn weight(&self) -> usize;
 }
 
+/// How often a lane lets other tasks run before it takes a batch that is smaller than the last one.
+const YIELDS: usize = 16;
+/// Where a commit takes at least this long, a lane also waits this long: a commit saved is worth more.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 struct Job {
     operation: Arc<dyn Operation>,
     answer: oneshot::Sender<Result<OwnedEventId, RoomError>>,
     _permit: OwnedSemaphorePermit,
 }
 
+/// What waits for a room's next batch.
+#[derive(Default)]
+struct Lane {
+    jobs: VecDeque<Job>,
+    arrived: Arc<Notify>,
+}
+
 /// The lanes of all rooms.
 pub(crate) struct Lanes {
-    /// Rooms with a running task, and what waits for its next batch.
-    waiting: Mutex<HashMap<RoomNid, VecDeque<Job>>>,
+    /// Rooms with a running task.
+    waiting: Mutex<HashMap<RoomNid, Lane>>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -73,11 +86,12 @@ impl Lanes {
         let job = Job { operation, answer, _permit: permit };
         let start = match self.lock().entry(room) {
             Entry::Occupied(mut lane) => {
-                lane.get_mut().push_back(job);
+                lane.get_mut().jobs.push_back(job);
+                lane.get().arrived.notify_one();
                 false
             }
             Entry::Vacant(lane) => {
-                lane.insert(VecDeque::from([job]));
+                lane.insert(Lane { jobs: VecDeque::from([job]), ..Lane::default() });
                 true
             }
         };
@@ -94,13 +108,38 @@ impl Lanes {
         self.tasks.wait().await;
     }
 
+    /// Gives those whom the last batch served the time to come back with their next request, so that they share a
+    /// commit again instead of splitting into one that leads and the others that come a moment too late.
+    async fn gather(&self, room: RoomNid, expected: usize, last_commit: Duration) {
+        let arrived = || match self.lock().get(&room) {
+            Some(lane) if lane.jobs.len() < expected => Some(lane.arrived.clone()),
+            _ => None,
+        };
+        for _ in 0..YIELDS {
+            if arrived().is_none() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        if last_commit < PATIENCE {
+            return;
+        }
+        let all = async {
+            while let Some(arrived) = arrived() {
+                arrived.notified().await;
+            }
+        };
+        // Whoever has not come by now is not waited for.
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+    }
+
     /// The next batch of a room; ends the lane when there is none.
     fn next(&self, room: RoomNid) -> Vec<Job> {
         let mut waiting = self.lock();
         let Some(lane) = waiting.get_mut(&room) else { return Vec::new() };
         let mut bytes = 0;
         let mut count = 0;
-        while let Some(job) = lane.get(count) {
+        while let Some(job) = lane.jobs.get(count) {
             bytes += job.operation.weight();
             if count > 0 && (count == BATCH || bytes > BATCH_BYTES) {
                 break;
@@ -111,10 +150,10 @@ impl Lanes {
             waiting.remove(&room);
             return Vec::new();
         }
-        lane.drain(..count).collect()
+        lane.jobs.drain(..count).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RoomNid, VecDeque<Job>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomNid, Lane>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,13 +171,19 @@ impl Drop for EndOfLane<'_> {
 
 async fn drain(rooms: Rooms, room: RoomNid) {
     let _end = EndOfLane(&rooms.lanes, room);
+    let (mut last_batch, mut last_commit) = (0, Duration::ZERO);
     loop {
+        if last_batch > 1 {
+            rooms.lanes.gather(room, last_batch, last_commit).await;
+        }
         let jobs = rooms.lanes.next(room);
         if jobs.is_empty() {
             return;
         }
+        let begin = Instant::now();
         let operations: Vec<_> = jobs.iter().map(|job| job.operation.clone()).collect();
         let outcomes = run_batch(&rooms, room, &operations).await;
+        (last_batch, last_commit) = (jobs.len(), begin.elapsed());
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             // The caller may have gone away; the operation is done all the same.
             let _ = job.answer.send(outcome);
