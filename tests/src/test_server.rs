@@ -494,6 +494,7 @@ pub async fn run(mut command: Command, input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary can be started");
+    let pid = Pid::from_raw(child.id().cast_signed()).expect("no process has the id 0");
     let mut stdin = child.stdin.take().expect("it was asked for");
     let input = input.to_owned();
     let wait = tokio::task::spawn_blocking(move || {
@@ -502,6 +503,10 @@ pub async fn run(mut command: Command, input: &str) -> Output {
         drop(stdin);
         child.wait_with_output()
     });
-    let output = tokio::time::timeout(PATIENCE, wait).await.expect("the command ends in time");
+    let Ok(output) = tokio::time::timeout(PATIENCE, wait).await else {
+        // It has not been waited for, so the id is still its own.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        panic!("{command:?} did not end")
+    };
     output.expect("no panic").expect("a child can be waited for")
 }
