@@ -205,10 +205,7 @@ impl Accounts {
             return Err(AccountError::InvalidParam("a rule id has 1 to 255 bytes".into()));
         }
         self.change_rules("accounts.put_push_rule", user, |rules| {
-            insert(rules, rule.clone(), after, before).map_err(|error| match error {
-                InsertPushRuleError::UnknownRuleId => AccountError::NotFound("before or after rule"),
-                error => AccountError::InvalidParam(error.to_string()),
-            })
+            insert(rules, rule.clone(), after, before).map_err(|error| AccountError::InvalidParam(error.to_string()))
         })
         .await
     }

@@ -264,3 +264,62 @@ async fn a_login_token_redeemed_by_many_at_once_works_for_one() {
     let winners = tasks.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(winners, 1);
 }
+
+/// The refresh rules as a model: one pair that is in use, and perhaps one that was issued for it.
+#[derive(Default)]
+struct Model {
+    issued: Vec<Tokens>,
+    current: usize,
+    next: Option<usize>,
+}
+
+impl Model {
+    fn is_live(&self, pair: usize) -> bool {
+        pair == self.current || Some(pair) == self.next
+    }
+
+    /// A live pair was used: what it replaced is over.
+    fn used(&mut self, pair: usize) {
+        if self.next == Some(pair) {
+            (self.current, self.next) = (pair, None);
+        }
+    }
+}
+
+async fn follows_the_model(steps: Vec<(bool, usize)>) {
+    let accounts = accounts();
+    let alice = accounts.test_user("alice").await;
+    let mut model = Model::default();
+    model.issued.push(accounts.open_session(&alice, refreshing(None)).await.unwrap());
+    for (refresh, back) in steps {
+        // Mostly one of the newest pairs, live or not.
+        let pair = model.issued.len() - 1 - back % model.issued.len();
+        let tokens = model.issued[pair].clone();
+        let live = model.is_live(pair);
+        if refresh {
+            let result = accounts.refresh(tokens.refresh_token.as_ref().unwrap()).await;
+            assert_eq!(result.is_ok(), live);
+            if let Ok(new) = result {
+                model.used(pair);
+                model.next = Some(model.issued.len());
+                model.issued.push(new);
+            }
+        } else {
+            assert_eq!(state(&accounts, &tokens.access_token).await, if live { "ok" } else { "gone" });
+            if live {
+                model.used(pair);
+            }
+        }
+        assert_eq!(stored_tokens(&accounts).await, 2 * (1 + usize::from(model.next.is_some())));
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn refreshing_follows_the_model(steps in proptest::collection::vec((proptest::bool::ANY, 0..4_usize), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(follows_the_model(steps));
+    }
+}

@@ -37,7 +37,7 @@ fn device(known: Known) -> Device {
     let mut device = Device::new(known.device_id);
     device.display_name = known.display_name;
     device.last_seen_ip = known.last_seen_ip;
-    device.last_seen_ts = known.last_seen_ts.and_then(|ts| UInt::new(ts)).map(MilliSecondsSinceUnixEpoch);
+    device.last_seen_ts = known.last_seen_ts.and_then(UInt::new).map(MilliSecondsSinceUnixEpoch);
     device
 }
 

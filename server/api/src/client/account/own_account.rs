@@ -6,6 +6,7 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
+use hearth_accounts::check_password_strength;
 use ruma::api::client::account::whoami;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,6 @@ use crate::client::{
     extract::{Authenticated, Json},
     route,
 };
-use hearth_accounts::check_password_strength;
 
 /// The routes of this part.
 pub(super) fn routes() -> Router<ClientState> {

@@ -1,15 +1,33 @@
 //! [Push rules](https://spec.matrix.org/v1.19/client-server-api/#push-rules-api).
 
-use axum::{Router, extract::State, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, put},
+};
 use hearth_accounts::push_rules::ruleset_json;
 use ruma::api::client::push::{
-    delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pushrule, set_pushrule_actions,
+    delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pushrule_actions,
     set_pushrule_enabled,
 };
+use ruma::{
+    IdParseError, RoomId, UserId,
+    push::{
+        Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule, PushCondition, RuleKind,
+    },
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::v3;
-use crate::client::{ApiError, Args, ClientState, extract::Authenticated, route};
+use super::{
+    parts::{Path, Query},
+    v3,
+};
+use crate::client::{
+    ApiError, Args, ClientState,
+    extract::{Authenticated, Json},
+    route,
+};
 
 /// The routes of this part.
 pub(super) fn routes() -> Router<ClientState> {
@@ -20,7 +38,7 @@ pub(super) fn routes() -> Router<ClientState> {
         .into_iter()
         .fold(router, |router, path| v3(router, path, &get(global_scope)));
     let router = route(router, get_rule);
-    let router = route(router, put_rule);
+    let router = v3(router, "/pushrules/global/{kind}/{rule_id}", &put(put_rule));
     let router = route(router, delete_rule);
     let router = route(router, get_enabled);
     let router = route(router, put_enabled);
@@ -60,14 +78,57 @@ async fn get_rule(
     Ok(get_pushrule::v3::Response::new(rule.into()))
 }
 
-/// `PUT /pushrules/global/{kind}/{ruleId}`
+#[derive(Deserialize)]
+struct Position {
+    before: Option<String>,
+    after: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    actions: Vec<Action>,
+    #[serde(default)]
+    conditions: Vec<PushCondition>,
+    pattern: Option<String>,
+}
+
+impl Rule {
+    fn into_rule(self, kind: &RuleKind, id: String) -> Result<NewPushRule, ApiError> {
+        let not_an_id = |error: IdParseError| ApiError::invalid_param(format!("{id}: {error}"));
+        Ok(match kind {
+            RuleKind::Override => NewPushRule::Override(NewConditionalPushRule::new(id, self.conditions, self.actions)),
+            RuleKind::Underride => {
+                NewPushRule::Underride(NewConditionalPushRule::new(id, self.conditions, self.actions))
+            }
+            RuleKind::Content => {
+                let pattern = self.pattern.ok_or_else(|| ApiError::missing_param("pattern is missing."))?;
+                NewPushRule::Content(NewPatternedPushRule::new(id, pattern, self.actions))
+            }
+            RuleKind::Room => {
+                let room = RoomId::parse(&id).map_err(not_an_id)?;
+                NewPushRule::Room(NewSimplePushRule::new(room, self.actions))
+            }
+            RuleKind::Sender => {
+                let sender = UserId::parse(&id).map_err(not_an_id)?;
+                NewPushRule::Sender(NewSimplePushRule::new(sender, self.actions))
+            }
+            _ => return Err(ApiError::invalid_param("There is no such kind of push rule.")),
+        })
+    }
+}
+
+/// `PUT /pushrules/global/{kind}/{ruleId}`. Not by ruma's type, which refuses a rule without conditions.
 async fn put_rule(
-    state: ClientState,
-    args: Args<set_pushrule::v3::Request>,
-) -> Result<set_pushrule::v3::Response, ApiError> {
-    let set_pushrule::v3::Request { rule, before, after, .. } = args.request;
-    state.accounts.put_push_rule(&args.session.user_id, rule, after.as_deref(), before.as_deref()).await?;
-    Ok(set_pushrule::v3::Response::new())
+    State(state): State<ClientState>,
+    Path((kind, id)): Path<(RuleKind, String)>,
+    Query(position): Query<Position>,
+    Authenticated(session): Authenticated,
+    Json(rule): Json<Rule>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let rule = rule.into_rule(&kind, id)?;
+    let (after, before) = (position.after.as_deref(), position.before.as_deref());
+    state.accounts.put_push_rule(&session.user_id, rule, after, before).await?;
+    Ok(axum::Json(json!({})))
 }
 
 /// `DELETE /pushrules/global/{kind}/{ruleId}`
