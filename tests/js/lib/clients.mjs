@@ -1,10 +1,12 @@
 // Accounts and clients of matrix-js-sdk, and conditions to wait for.
+import "./node20.mjs";
+
 import * as sdk from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 import { REGISTRATION_TOKEN } from "./server.mjs";
 
-if (!process.env.HEARTH_LOG) logger.disableAll?.();
+if (!process.env.HEARTH_TEST_LOG) logger.disableAll?.();
 
 /** Longest that any condition may take: a bound for failures, never a wait. */
 const PATIENCE = 60_000;

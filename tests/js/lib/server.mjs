@@ -55,7 +55,7 @@ rate_limit = false
 `,
         );
         this.child = spawn(binary(), ["serve", "--config", config, "--exit-on-stdin-eof"], {
-            stdio: ["pipe", "pipe", process.env.HEARTH_LOG ? "inherit" : "pipe"],
+            stdio: ["pipe", "pipe", process.env.HEARTH_TEST_LOG ? "inherit" : "pipe"],
         });
         let errors = "";
         this.child.stderr?.on("data", (chunk) => (errors = (errors + chunk).slice(-20_000)));
