@@ -32,7 +32,8 @@ pub use value::Value;
 pub use rmp_serde;
 
 /// A commit version: what FoundationDB calls a version. Every commit gets a larger one than all
-/// commits before it, across restarts. `0` is before everything.
+/// commits before it, across restarts; commits at the same time may share one and differ in their
+/// versionstamps. `0` is before everything.
 pub type Version = u64;
 
 /// The commit version inside a complete versionstamp.

@@ -101,7 +101,7 @@ impl Committer {
     fn deadline(&self) -> Option<Instant> {
         let quiet = self.log.as_ref().filter(|log| log.used() >= QUIET_LOG_BYTES).map(|_| self.last_commit + QUIET);
         let release = self.replaced.front().map(|(at, _)| *at);
-        [quiet, release, self.window.next_expiry()].into_iter().flatten().min()
+        [quiet, release, self.window.empty_at()].into_iter().flatten().min()
     }
 
     fn commit(&mut self, batch: &mut Vec<CommitRequest>) -> Result<(), StoreError> {

@@ -127,7 +127,7 @@ impl ConflictWindow {
     /// Forgets what is older than the window.
     pub(super) fn expire(&mut self, now: Instant) {
         let mut ranges_expired = false;
-        while let Some(oldest) = self.recent.pop_front_if(|oldest| now.duration_since(oldest.at) > self.length) {
+        while let Some(oldest) = self.recent.pop_front_if(|oldest| now.duration_since(oldest.at) >= self.length) {
             self.floor = oldest.version;
             for write in oldest.writes {
                 match write {
@@ -153,8 +153,63 @@ impl ConflictWindow {
         }
     }
 
-    /// When [`Self::expire`] has something to do next.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.recent.front().map(|oldest| oldest.at + self.length)
+    /// When [`Self::expire`] empties the window if nothing is added.
+    pub(super) fn empty_at(&self) -> Option<Instant> {
+        self.recent.back().map(|newest| newest.at + self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn key(number: u8) -> Key {
+        [number].as_slice().into()
+    }
+
+    fn random_range(random: &mut StdRng) -> KeyRange {
+        let (a, b) = (random.gen_range(0..20), random.gen_range(0..20));
+        if random.gen_bool(0.6) { KeyRange::Point(key(a)) } else { KeyRange::Range(key(a.min(b)), key(a.max(b))) }
+    }
+
+    fn overlap(a: &KeyRange, b: &KeyRange) -> bool {
+        let ends = |range: &KeyRange| match range {
+            KeyRange::Point(key) => (key.to_vec(), [key, [0].as_slice()].concat()),
+            KeyRange::Range(begin, end) => (begin.to_vec(), end.to_vec()),
+        };
+        let ((a, a_end), (b, b_end)) = (ends(a), ends(b));
+        a < b_end && b < a_end && a < a_end && b < b_end
+    }
+
+    #[test]
+    fn the_window_agrees_with_a_list_of_all_writes() {
+        for seed in 0..200 {
+            let random = &mut StdRng::seed_from_u64(seed);
+            let began = Instant::now();
+            let mut window = ConflictWindow::new(Duration::from_secs(5), 0);
+            let mut all: Vec<(Version, Duration, KeyRange)> = Vec::new();
+            let busy = random.gen_range(1..30);
+            for version in 1..40 {
+                let at = Duration::from_millis(version * 250);
+                window.expire(began + at);
+                let writes: Vec<_> = (0..random.gen_range(0..busy)).map(|_| random_range(random)).collect();
+                all.extend(writes.iter().cloned().map(|write| (version, at, write)));
+                window.add(version, began + at, writes);
+                let forgotten = all.iter().filter(|(_, then, _)| at - *then >= window.length);
+                let floor = forgotten.map(|(version, ..)| *version).max().unwrap_or(0);
+                assert!(window.floor() >= floor, "seed {seed}");
+                for _ in 0..20 {
+                    let read = random_range(random);
+                    let since = random.gen_range(window.floor()..=version);
+                    let expected = all.iter().any(|(version, _, write)| *version > since && overlap(&read, write));
+                    assert_eq!(window.written_since(&read, since), expected, "seed {seed}, {read:?} since {since}");
+                }
+            }
+            window.expire(window.empty_at().unwrap());
+            assert!(window.points.is_empty() && window.ranges.is_empty() && window.recent.is_empty());
+        }
     }
 }

@@ -250,3 +250,120 @@ fn read_operation<'r>(rest: &mut &'r [u8]) -> Option<Operation<'r>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// A file that outlives the log.
+    #[derive(Debug, Clone)]
+    struct File(Arc<InMemoryBackend>);
+
+    impl StorageBackend for File {
+        fn len(&self) -> std::io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, length: u64) -> std::io::Result<()> {
+            self.0.set_len(length)
+        }
+        fn sync_data(&self) -> std::io::Result<()> {
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    fn commit(log: &mut Log, version: Version, value: &[u8]) {
+        log.begin(version);
+        log.push(&Operation::Set(b"key", value));
+        log.push(&Operation::Clear(b"gone"));
+        log.push(&Operation::ClearRange(b"a", b"b"));
+        log.commit().unwrap();
+    }
+
+    /// A log with records of `versions`; the second is three blocks long.
+    fn log(versions: std::ops::RangeInclusive<Version>) -> (File, Log) {
+        let file = File(Arc::new(InMemoryBackend::new()));
+        let mut log = Log::create(Box::new(file.clone())).unwrap();
+        for version in versions {
+            commit(&mut log, version, &vec![version as u8; if version == 2 { 9000 } else { 10 }]);
+        }
+        (file, log)
+    }
+
+    fn reopen(file: &File, checkpoint: Version) -> Result<Vec<Version>, LogError> {
+        let (_, records) = Log::open(Box::new(file.clone()), checkpoint)?;
+        Ok(records.iter().map(|record| record.version).collect())
+    }
+
+    #[test]
+    fn records_come_back_as_they_were_written() {
+        let (file, log) = log(1..=3);
+        assert_eq!(log.used(), 5 * BLOCK as u64);
+        let (mut log, records) = Log::open(Box::new(file.clone()), 0).unwrap();
+        assert_eq!(
+            records[1].operations().unwrap(),
+            [Operation::Set(b"key", &[2; 9000]), Operation::Clear(b"gone"), Operation::ClearRange(b"a", b"b")]
+        );
+        commit(&mut log, 4, b"more");
+        assert_eq!(reopen(&file, 0).unwrap(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_the_tree_holds_is_skipped_only_from_the_start() {
+        let (file, mut log) = log(1..=5);
+        log.reset(0).unwrap();
+        assert_eq!(reopen(&file, 5).unwrap(), []);
+        commit(&mut log, 6, b"after the checkpoint");
+        // Behind it lies what is left of the last round.
+        assert_eq!(reopen(&file, 5).unwrap(), [6]);
+    }
+
+    #[test]
+    fn a_torn_end_is_the_end_and_a_hole_is_damage() {
+        let block = BLOCK as u64;
+        for (offset, expected) in [(block, None), (block * 3, None), (block * 5, Some(vec![1, 2]))] {
+            let (file, _) = log(1..=3);
+            file.write(offset + 30, b"torn").unwrap();
+            match (reopen(&file, 0), expected) {
+                (Ok(found), Some(expected)) => assert_eq!(found, expected),
+                (Err(LogError::Damaged(detail)), None) => assert!(detail.contains("is missing"), "{detail}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_does_not_fit_the_tree_is_damage() {
+        let (file, _) = log(3..=5);
+        assert!(matches!(reopen(&file, 1), Err(LogError::Damaged(_))));
+        assert_eq!(reopen(&file, 2).unwrap(), [3, 4, 5]);
+        let (other, _) = log(1..=3);
+        file.write(8, b"salt").unwrap();
+        assert!(matches!(reopen(&file, 2), Err(LogError::Damaged(_))), "the header is checked");
+        // A record of another log does not pass for one of this.
+        let mut record = vec![0; BLOCK];
+        file.read(BLOCK as u64, &mut record).unwrap();
+        other.write(5 * BLOCK as u64, &record).unwrap();
+        assert_eq!(reopen(&other, 0).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn the_file_grows_and_gives_space_back() {
+        let (file, mut log) = log(1..=1);
+        commit(&mut log, 2, &vec![1; 3 << 20]);
+        assert_eq!(file.len().unwrap(), 4 << 20);
+        log.reset(2 << 20).unwrap();
+        assert_eq!(file.len().unwrap(), 2 << 20);
+        commit(&mut log, 3, b"small");
+        assert_eq!(reopen(&file, 2).unwrap(), [3]);
+    }
+}

@@ -121,7 +121,7 @@ pub(super) struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { lifetime: TRANSACTION_LIFETIME, log_bytes: 16 << 20 }
+        Self { lifetime: TRANSACTION_LIFETIME, log_bytes: 8 << 20 }
     }
 }
 
@@ -212,4 +212,90 @@ fn checkpoint_version(database: &Database) -> Result<Version, String> {
         Ok(meta.get(CHECKPOINT_VERSION)?.map(|version| version.value()))
     };
     read().map_err(|error| format!("tree: {error}"))?.ok_or_else(|| "the tree has no version".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::EmbeddedTransaction;
+    use super::super::buffer::WriteBuffer;
+    use super::super::queue::CommitRequest;
+    use super::*;
+
+    fn in_memory(lifetime: Duration) -> Arc<Embedded> {
+        let database = Builder::new().create_with_backend(InMemoryBackend::new()).unwrap();
+        create_tables(&database).unwrap();
+        let opened = Opened { database, log: None, version: 0 };
+        Arc::new(opened.start(None, Tuning { lifetime, ..Tuning::default() }).unwrap())
+    }
+
+    async fn put(engine: &Arc<Embedded>, key: &[u8]) -> Version {
+        let tx = EmbeddedTransaction::new(engine.clone());
+        tx.set(key, b"value");
+        tx.commit().await.unwrap().version
+    }
+
+    /// A forgotten transaction pins no pages: the committer takes its snapshot away.
+    #[tokio::test]
+    async fn replaced_snapshots_are_released_after_the_lifetime() {
+        let engine = in_memory(Duration::from_millis(20));
+        let snapshot = engine.shared.published();
+        put(&engine, b"a").await;
+        let released = async {
+            while snapshot.get(b"a", |_| ()).is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), released).await.unwrap();
+        assert!(matches!(snapshot.get(b"a", |_| ()), Err(StoreError::TransactionTooOld)));
+        // The newest one stays, however old.
+        assert!(engine.shared.published().get(b"a", |value| value.is_some()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn reads_before_the_window_cannot_be_checked() {
+        let engine = in_memory(Duration::from_millis(20));
+        let first = put(&engine, b"a").await;
+        let try_at = async |read_version| {
+            let mut writes = WriteBuffer::default();
+            writes.set(b"b", b"");
+            let (reply, answer) = oneshot::channel();
+            let request = CommitRequest {
+                read_version: Some(read_version),
+                reads: vec![super::super::KeyRange::Point(b"x".as_slice().into())],
+                write_conflicts: Vec::new(),
+                writes: writes.into_writes().unwrap(),
+                size: 1,
+                values_wanted: Vec::new(),
+                reply,
+            };
+            engine.shared.queue.push(request).await.unwrap();
+            answer.await.unwrap().map(|reply| reply.version)
+        };
+        assert!(try_at(first - 1).await.is_ok());
+        let refused = async {
+            loop {
+                match try_at(first - 1).await {
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    Err(error) => break error,
+                }
+            }
+        };
+        let refused = tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
+        assert!(matches!(refused, StoreError::TransactionTooOld), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_commit_future_leaves_the_store_working() {
+        let engine = in_memory(TRANSACTION_LIFETIME);
+        for _ in 0..100 {
+            let tx = EmbeddedTransaction::new(engine.clone());
+            tx.set(b"a", b"");
+            let commit = tx.commit();
+            drop(tokio::time::timeout(Duration::ZERO, commit).await);
+        }
+        put(&engine, b"b").await;
+        engine.close().await;
+    }
 }
