@@ -137,8 +137,8 @@ async fn confirm(tx: &Transaction, hash: &str, record: &mut TokenRecord) -> Resu
     Ok(())
 }
 
-/// The account, if it can have sessions.
-async fn active_user(tx: &Transaction, user: &str) -> Result<UserRecord, AccountError> {
+/// The account, unless it was deactivated.
+pub(crate) async fn active_user(tx: &Transaction, user: &str) -> Result<UserRecord, AccountError> {
     let record = USER.get(tx, (user,)).await?.ok_or(AccountError::UserNotFound)?;
     if record.deactivated { Err(AccountError::UserDeactivated) } else { Ok(record) }
 }

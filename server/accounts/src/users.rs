@@ -15,6 +15,7 @@ use crate::{
     pushers::clear_pusher,
     records::UserRecord,
     secrets::new_id,
+    sessions::active_user,
 };
 
 /// Key of [`COUNTER`]: accounts that are not deactivated.
@@ -261,31 +262,17 @@ impl Accounts {
         Ok(COUNTER.get_snapshot(&self.store.begin(), (ACTIVE_USERS,)).await?.unwrap_or(0))
     }
 
-    /// Changes an account that is not deactivated.
-    async fn change_user(
-        &self,
-        name: &'static str,
-        user: &UserId,
-        change: impl Fn(&mut UserRecord) + Send + Sync,
-    ) -> Result<(), AccountError> {
+    /// Gives or takes the administrator's flag.
+    pub async fn set_admin(&self, user: &UserId, admin: bool) -> Result<(), AccountError> {
         let localpart = self.local(user)?;
-        let change = &change;
         self.store
-            .transact(name, |tx| async move {
-                let mut record = USER.get(&tx, (localpart,)).await?.ok_or(AccountError::UserNotFound)?;
-                if record.deactivated {
-                    return Err(AccountError::UserDeactivated);
-                }
-                change(&mut record);
+            .transact("accounts.set_admin", |tx| async move {
+                let mut record = active_user(&tx, localpart).await?;
+                record.admin = admin;
                 USER.set(&tx, (localpart,), &record);
                 Ok(())
             })
             .await
-    }
-
-    /// Gives or takes the administrator's flag.
-    pub async fn set_admin(&self, user: &UserId, admin: bool) -> Result<(), AccountError> {
-        self.change_user("accounts.set_admin", user, |record| record.admin = admin).await
     }
 
     /// Sets a new password. With `logout_devices`, every device but `keep` is deleted with its tokens.
@@ -298,21 +285,23 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         let localpart = self.local(user)?;
         check_strength(password)?;
-        let hash = self.passwords.hash(password).await?;
-        self.change_user("accounts.set_password", user, |record| record.password = Some(hash.clone())).await?;
-        if logout_devices {
-            self.store
-                .transact("accounts.logout_others", |tx| async move {
+        let hash = &self.passwords.hash(password).await?;
+        // At once: a thief's session must not outlive the password by a crash in between.
+        self.store
+            .transact("accounts.set_password", |tx| async move {
+                let mut record = active_user(&tx, localpart).await?;
+                record.password = Some(hash.clone());
+                USER.set(&tx, (localpart,), &record);
+                if logout_devices {
                     for ((_, device), _) in DEVICE.scan((localpart,)).all(&tx).await? {
                         if keep.is_none_or(|keep| keep.as_str() != device) {
                             clear_device(&tx, localpart, &device).await?;
                         }
                     }
-                    Ok::<_, AccountError>(())
-                })
-                .await?;
-        }
-        Ok(())
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Deactivates the account for ever: sessions, devices, tokens, password, profile, account data, filters, push
