@@ -37,6 +37,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What is bundled with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Related {
+    /// Nothing relates to it, or it is bundled itself as an edit.
+    Nothing,
+    /// All but threads: it is bundled itself as the newest event of one.
+    WithoutThreads,
+    /// Everything.
+    WithThreads,
+}
+
 /// References that are bundled with an event at most.
 const MAX_REFERENCES: usize = 100;
 /// Edits or thread replies that are looked at for the latest visible one.
@@ -55,7 +66,8 @@ impl Rooms {
         let now = MilliSecondsSinceUnixEpoch::now();
         let mut written = Vec::with_capacity(events.len());
         for event in events {
-            written.push(self.write_event(tx, view, reader, &event.event, &event.at, now, true).await?);
+            let related = if event.touched { Related::WithThreads } else { Related::Nothing };
+            written.push(self.write_event(tx, view, reader, &event.event, &event.at, now, related).await?);
         }
         Ok(written)
     }
@@ -85,12 +97,12 @@ impl Rooms {
         event: &LoadedEvent,
         at: &Versionstamp,
         now: MilliSecondsSinceUnixEpoch,
-        bundle_threads: bool,
+        related: Related,
     ) -> Result<Raw<AnyTimelineEvent>, RoomError> {
         let mut unsigned = self.unsigned(tx, reader, event, now).await?;
         unsigned.membership = Some(view.membership_after(at).unwrap_or(Membership::Leave).as_str().to_owned());
-        if event.redaction.is_none() {
-            unsigned.relations = Box::pin(self.aggregate(tx, view, reader, event, now, bundle_threads)).await?;
+        if event.redaction.is_none() && related != Related::Nothing {
+            unsigned.relations = Box::pin(self.aggregate(tx, view, reader, event, now, related)).await?;
         }
         Ok(to_client(&event.pdu, &unsigned, reader.with_room_id))
     }
@@ -134,7 +146,7 @@ impl Rooms {
         reader: &Reader<'_>,
         event: &LoadedEvent,
         now: MilliSecondsSinceUnixEpoch,
-        bundle_threads: bool,
+        related: Related,
     ) -> Result<Option<Box<RawValue>>, RoomError> {
         let nid = event.stored.nid;
         if keys::RELATION.scan((nid,)).snapshot().first(tx).await?.is_none() {
@@ -142,10 +154,12 @@ impl Rooms {
         }
         let mut parts = Vec::new();
         if let Some((at, edit)) = self.latest_edit(tx, view, event).await? {
-            let edit = Box::pin(self.write_event(tx, view, reader, &edit, &at, now, false)).await?;
+            let edit = Box::pin(self.write_event(tx, view, reader, &edit, &at, now, Related::Nothing)).await?;
             parts.push(format!("\"m.replace\":{}", edit.json().get()));
         }
-        if bundle_threads && let Some(thread) = self.thread_summary(tx, view, reader, event, now).await? {
+        if related == Related::WithThreads
+            && let Some(thread) = self.thread_summary(tx, view, reader, event, now).await?
+        {
             parts.push(format!("\"m.thread\":{thread}"));
         }
         let references = self.references(tx, view, nid).await?;
@@ -199,7 +213,7 @@ impl Rooms {
         let nid = root.stored.nid;
         let Some(thread) = keys::THREAD.get_snapshot(tx, (root.stored.room, nid)).await? else { return Ok(None) };
         let Some((at, latest)) = self.latest_in_thread(tx, view, nid).await? else { return Ok(None) };
-        let latest = Box::pin(self.write_event(tx, view, reader, &latest, &at, now, false)).await?;
+        let latest = Box::pin(self.write_event(tx, view, reader, &latest, &at, now, Related::WithoutThreads)).await?;
         let participated = view.user.is_some_and(|user| thread.participants.contains(&user));
         Ok(Some(format!(
             "{{\"count\":{},\"current_user_participated\":{participated},\"latest_event\":{}}}",

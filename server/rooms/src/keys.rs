@@ -72,6 +72,9 @@ keyspace! {
     RELATION "relation": (parent: EventNid, rel_type: String, at: Versionstamp) => RelationEntry;
     /// Annotations by what they annotate, who made them, their type and key: none is made twice.
     ANNOTATION "annotation": (parent: EventNid, sender: StateKeyNid, event_type: TypeNid, key: String) => EventNid;
+    /// Events to which something relates or which are redacted, by where they stand: a page of a timeline asks this once
+    /// instead of asking for each event.
+    TOUCHED "touched": (room: RoomNid, at: Versionstamp) => ();
     /// Threads of a room by root.
     THREAD "thread": (room: RoomNid, root: EventNid) => ThreadRecord;
     /// Where the newest event of a thread stands.

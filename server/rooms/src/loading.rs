@@ -93,6 +93,12 @@ impl Rooms {
         Ok(LoadedEvent { stored, pdu: Arc::new(pdu), redaction: Some(redaction) })
     }
 
+    /// [`Self::load_event`] where the timeline says that nothing touched the event, so that there is no redaction.
+    pub(crate) async fn load_untouched(&self, tx: &Transaction, nid: EventNid) -> Result<LoadedEvent, RoomError> {
+        let stored = self.stored_event(tx, nid).await?;
+        Ok(LoadedEvent { pdu: stored.pdu.clone(), stored, redaction: None })
+    }
+
     /// [`Self::load_event`] of each, at once.
     pub async fn load_events(&self, tx: &Transaction, nids: &[EventNid]) -> Result<Vec<LoadedEvent>, RoomError> {
         try_join_all(nids.iter().map(|nid| self.load_event(tx, *nid))).await

@@ -13,7 +13,7 @@ use crate::{
     keys::{
         ANNOTATION, COUNTER, EVENT, EVENT_AT, EVENT_NID, EXTREMITY, LOCAL, LOCAL_MEMBER, MEMBER, MEMBERSHIP,
         MEMBERSHIP_LOG, NOTIFICATION, RELATION, ROOM, ROOM_HEAD, ROOM_NID, SERVER_USERS, STATE, STATE_AT, STATE_LOG,
-        STREAM, STREAM_HEAD, TIMELINE, TRANSACTION,
+        STREAM, STREAM_HEAD, TIMELINE, TOUCHED, TRANSACTION,
     },
     loading::StoredEvent,
     lookup::corrupt,
@@ -89,12 +89,20 @@ impl RoomWriter<'_> {
         let servers = self.server_changes(&appended).await?;
         let threads = Threads::plan(&self, &appended).await?;
         let redactions = Redactions::plan(&self, &appended).await?;
+        let parents = parents(&tx, &appended).await?;
         self.write_notifications(&appended).await?;
         redactions.clear_notifications(&tx, self.room(), self.view.local().map(|local| local.keys().copied()));
 
         self.names.write(&tx);
         for (index, event) in appended.iter().enumerate() {
             self.write_event(&tx, event, index as u16);
+        }
+        for at in &parents {
+            if at.is_complete() {
+                TOUCHED.set(&tx, (self.room(), at), &());
+            } else {
+                TOUCHED.set_versionstamped_key(&tx, (self.room(), at), &());
+            }
         }
         redactions.write(&tx);
         threads.write(&tx, self.room());
@@ -407,6 +415,19 @@ impl RoomWriter<'_> {
     pub(crate) fn is_local(&self, user: &UserId) -> bool {
         user.server_name() == self.rooms.config.server_name
     }
+}
+
+/// Where the events stand to which the appended ones relate.
+async fn parents(tx: &Transaction, appended: &[Appended]) -> Result<Vec<Versionstamp>, RoomError> {
+    let mut parents = Vec::new();
+    for relation in appended.iter().filter_map(|event| event.effects.relation.as_ref()) {
+        let parent = relation.parent.nid;
+        match appended.iter().position(|event| event.event.nid == parent) {
+            Some(index) => parents.push(Versionstamp::incomplete(index as u16)),
+            None => parents.extend(EVENT_AT.get_snapshot(tx, (parent,)).await?),
+        }
+    }
+    Ok(parents)
 }
 
 fn is_message(event: &Appended) -> bool {

@@ -7,7 +7,7 @@ use hearth_store::{Transaction, Versionstamp};
 
 use crate::{
     EventNid, RoomError, RoomNid, StateKeyNid, TypeNid,
-    keys::{ANNOTATION, EVENT, EVENT_AT, NOTIFICATION, REDACTION},
+    keys::{ANNOTATION, EVENT, EVENT_AT, NOTIFICATION, REDACTION, TOUCHED},
     lookup::corrupt,
     records::EventRecord,
     relating::{self, RelatesTo},
@@ -67,6 +67,9 @@ impl Redactions {
         for redaction in &self.0 {
             EVENT.set(tx, (redaction.target,), &redaction.record);
             REDACTION.set(tx, (redaction.target,), &redaction.by);
+            if let Some(at) = &redaction.at {
+                TOUCHED.set(tx, (redaction.record.room, at), &());
+            }
             if let Some((parent, sender, event_type, key)) = &redaction.annotation {
                 ANNOTATION.clear(tx, (*parent, *sender, *event_type, key));
             }

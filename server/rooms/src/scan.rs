@@ -1,5 +1,7 @@
 //! Reading a stretch of a timeline: visible events alone, filtered, with a bound on what is read.
 
+use std::collections::HashSet;
+
 use hearth_store::{Transaction, Versionstamp};
 use ruma::api::Direction;
 
@@ -63,6 +65,7 @@ impl Rooms {
             let chunk = if filter.is_selective() { wanted.max(100) } else { wanted }.min(MAX_CHUNK);
             let entries = timeline_chunk(tx, view.room.nid, &begin, &end, backward, chunk).await?;
             let is_last = entries.len() < chunk;
+            let touched = touched(tx, view.room.nid, &entries).await?;
             let mut jump = None;
             for (at, entry) in entries {
                 scanned += 1;
@@ -82,14 +85,19 @@ impl Rooms {
                 if events.len() == limit && !filter.is_selective() {
                     return Ok(Found { next: Some(resume(&events, backward, &at)), events });
                 }
-                let event = self.load_event(tx, entry.event).await?;
+                let touched = touched.contains(&at);
+                let event = if touched {
+                    self.load_event(tx, entry.event).await?
+                } else {
+                    self.load_untouched(tx, entry.event).await?
+                };
                 if !filter.accepts_event(tx, &event).await? {
                     continue;
                 }
                 if events.len() == limit {
                     return Ok(Found { next: Some(resume(&events, backward, &at)), events });
                 }
-                events.push(TimelineEvent { at, entry, event });
+                events.push(TimelineEvent { at, entry, touched, event });
             }
             match jump {
                 // Everything up to the next change of visibility or membership is as invisible as this one.
@@ -134,4 +142,16 @@ async fn timeline_chunk(
         scan = scan.reverse();
     }
     Ok(scan.all(tx).await?.into_iter().map(|((_, at), entry)| (at, entry)).collect())
+}
+
+/// Which of the entries were related to or redacted.
+async fn touched(
+    tx: &Transaction,
+    room: RoomNid,
+    entries: &[(Versionstamp, TimelineEntry)],
+) -> Result<HashSet<Versionstamp>, RoomError> {
+    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return Ok(HashSet::new()) };
+    let (oldest, newest) = if first <= last { (first, last) } else { (last, first) };
+    let scan = keys::TOUCHED.scan((room,)).from((room, oldest)).until((room, newest));
+    Ok(scan.snapshot().all(tx).await?.into_iter().map(|((_, at), ())| at).collect())
 }

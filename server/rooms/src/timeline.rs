@@ -215,7 +215,7 @@ impl Rooms {
     ) -> Result<TimelineEvent, RoomError> {
         let event = self.load_event(tx, event).await?;
         let entry = keys::TIMELINE.get_snapshot(tx, (event.stored.room, &at)).await?;
-        Ok(TimelineEvent { at, entry: entry.ok_or(RoomError::EventNotFound)?, event })
+        Ok(TimelineEvent { at, entry: entry.ok_or(RoomError::EventNotFound)?, touched: true, event })
     }
 
     /// The state at a position: all of it, or with lazy loading all but the members who sent nothing.

@@ -73,6 +73,8 @@ pub struct TimelineEvent {
     pub at: Versionstamp,
     /// What the timeline's index says of it.
     pub entry: TimelineEntry,
+    /// Whether something relates to it or redacts it (or nobody looked).
+    pub touched: bool,
     /// The event.
     pub event: LoadedEvent,
 }
