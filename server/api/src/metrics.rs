@@ -212,10 +212,7 @@ mod tests {
             .into_iter()
             .map(|(route, stats)| format!("{} {} {} {}", route.method, route.path, stats.count, stats.server_errors))
             .collect();
-        assert_eq!(
-            routes,
-            ["GET (unknown) 2 0", "GET /rooms/{id} 2 0", "GET /broken 1 1", "OTHER /rooms/{id} 1 0"]
-        );
+        assert_eq!(routes, ["GET (unknown) 2 0", "GET /rooms/{id} 2 0", "GET /broken 1 1", "OTHER /rooms/{id} 1 0"]);
     }
 
     #[tokio::test]
