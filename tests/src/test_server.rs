@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 /// Longest that a start or a stop may take: a bound for failures, never a wait.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Lines of the server's log that a failure shows.
 const LOG_LINES: usize = 200;
 
@@ -104,9 +104,6 @@ struct Log(Arc<Mutex<VecDeque<String>>>);
 
 impl TestServer {
     /// Starts a server and returns when it is ready.
-    ///
-    /// # Panics
-    /// When it does not get ready.
     pub async fn start(options: Options) -> Self {
         let folder = TempDir::with_prefix("hearth-test-").expect("a temporary folder");
         // No connection is kept: a test that kills the server must not meet one of the dead.
@@ -117,9 +114,6 @@ impl TestServer {
     }
 
     /// Starts the server again on the same folder and ports, after [`Self::stop`] or [`Self::kill9`].
-    ///
-    /// # Panics
-    /// When it runs already or does not get ready.
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "the server runs");
         let file = self.config_file();
@@ -164,18 +158,12 @@ impl TestServer {
     }
 
     /// Stops the server as a supervisor does (SIGTERM) and waits for it. Returns the exit code.
-    ///
-    /// # Panics
-    /// When it does not run or does not stop.
     pub async fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         self.wait().await.code()
     }
 
     /// A graceful stop and a new start on the same folder and ports.
-    ///
-    /// # Panics
-    /// When it does not stop with 0 or does not get ready again.
     pub async fn restart(&mut self) {
         let log = self.log();
         let code = self.stop().await;
@@ -184,18 +172,12 @@ impl TestServer {
     }
 
     /// Kills the server as a power cut does.
-    ///
-    /// # Panics
-    /// When it does not run.
     pub async fn kill9(&mut self) {
         self.signal(Signal::KILL);
         self.wait().await;
     }
 
     /// Sends the server a signal.
-    ///
-    /// # Panics
-    /// When it does not run.
     pub fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("the server runs").signal(signal);
     }
@@ -208,9 +190,6 @@ impl TestServer {
     }
 
     /// Waits until the server has left by itself or after a signal.
-    ///
-    /// # Panics
-    /// When it does not run or does not leave.
     pub async fn wait(&mut self) -> ExitStatus {
         self.process.take().expect("the server runs").wait().await
     }
@@ -251,26 +230,17 @@ impl TestServer {
     }
 
     /// The token of the admin API.
-    ///
-    /// # Panics
-    /// When its file is missing.
     pub fn admin_token(&self) -> String {
         let token = std::fs::read_to_string(&self.ready.admin_token_file).expect("the token file is there");
         token.trim().to_owned()
     }
 
     /// Asks the client API: status and body (null where it is no JSON). `path` begins with `/`.
-    ///
-    /// # Panics
-    /// When there is no answer.
     pub async fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> (u16, Value) {
         self.ask(&format!("{}{path}", self.base_url()), method, token, body).await
     }
 
     /// Asks the admin API; `path` is below `/_hearth/admin/v1`.
-    ///
-    /// # Panics
-    /// When there is no answer.
     pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("{}/_hearth/admin/v1{path}", self.ready.admin);
         self.ask(&url, method, Some(&self.admin_token()), body).await
@@ -291,17 +261,11 @@ impl TestServer {
     }
 
     /// Makes an account with the shared secret.
-    ///
-    /// # Panics
-    /// When the server refuses it.
     pub async fn register(&self, name: &str) -> Account {
         self.register_as(name, &format!("{name}-password"), false).await
     }
 
     /// Makes an account with this password, perhaps an administrator's, with the shared secret.
-    ///
-    /// # Panics
-    /// When the server refuses it.
     pub async fn register_as(&self, name: &str, password: &str, admin: bool) -> Account {
         const PATH: &str = "/_synapse/admin/v1/register";
         let secret = self.options.shared_secret.as_deref().expect("the server has a shared secret");
@@ -317,9 +281,6 @@ impl TestServer {
 }
 
 /// The proof of shared-secret registration: HMAC-SHA1 over nonce, name, password and role, separated by zeros.
-///
-/// # Panics
-/// Never: HMAC takes keys of every length.
 pub fn shared_secret_mac(secret: &str, nonce: &str, name: &str, password: &str, admin: bool) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("every key length");
     let role = if admin { "admin" } else { "notadmin" };
@@ -332,9 +293,6 @@ pub fn shared_secret_mac(secret: &str, nonce: &str, name: &str, password: &str, 
 
 impl Running {
     /// Starts a command and returns when it printed its ready line.
-    ///
-    /// # Panics
-    /// When it does not.
     pub async fn start(mut command: Command) -> (Self, Ready) {
         let mut child = command
             .stdin(Stdio::piped())
@@ -366,14 +324,11 @@ impl Running {
                 let status = running.wait().await;
                 panic!("hearth left with {status} before it was ready:\n{}", running.log())
             }
-            Err(_) => panic!("hearth did not get ready:\n{}", running.log()),
+            Err(late) => panic!("hearth did not get ready ({late}):\n{}", running.log()),
         }
     }
 
     /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When it has left.
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().expect("it runs").id();
         let pid = Pid::from_raw(pid.cast_signed()).expect("no process has the id 0");
@@ -393,9 +348,6 @@ impl Running {
     }
 
     /// Waits until it has left.
-    ///
-    /// # Panics
-    /// When it does not leave in time; it is killed then.
     pub async fn wait(&mut self) -> ExitStatus {
         // Not `Child::wait`, which closes standard input first and so would be a stop of its own.
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -457,9 +409,6 @@ impl Log {
 }
 
 /// The binary under test: `HEARTH_BIN`, or the one beside this test's executable.
-///
-/// # Panics
-/// When it is not there.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HEARTH_BIN") {
         return path.into();
@@ -484,9 +433,6 @@ pub fn command<const N: usize>(arguments: [&str; N]) -> Command {
 }
 
 /// Runs a command of the binary to its end, with `input` on standard input.
-///
-/// # Panics
-/// When it cannot be run.
 pub async fn run(mut command: Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())

@@ -1,5 +1,7 @@
 //! The binary itself: start and stop, exit codes, configuration, listeners, the command line.
 
+#![allow(clippy::unwrap_used)] // a test
+
 use std::{path::Path, process::Output, sync::Arc};
 
 use hearth_tests::{Options, TestServer, command, run, shared_secret_mac};

@@ -260,7 +260,7 @@ fn encode(user: &UserId) -> String {
 fn print_user(id: &str, admin: bool, deactivated: bool, display_name: Option<&str>) {
     let mut line = id.to_owned();
     if let Some(name) = display_name {
-        line += &format!("  {name}");
+        line.extend(["  ", name]);
     }
     if admin {
         line += "  (administrator)";

@@ -252,12 +252,11 @@ impl From<RoomError> for ApiError {
             RoomError::UnsupportedRoomVersion(_) => Self::bad_request(ErrorKind::UnsupportedRoomVersion, message),
             RoomError::Forbidden(_) => Self::forbidden(message),
             RoomError::BadRequest(_) => Self::bad_json(message),
-            RoomError::InvalidParam(_) => Self::invalid_param(message),
+            RoomError::InvalidParam(_) | RoomError::InvalidToken => Self::invalid_param(message),
             RoomError::InvalidRoomState(_) => Self::bad_request(ErrorKind::InvalidRoomState, message),
             RoomError::BadAlias(_) => Self::bad_request(ErrorKind::BadAlias, message),
             RoomError::DuplicateAnnotation => Self::bad_request(ErrorKind::DuplicateAnnotation, message),
             RoomError::TooLarge(_) => Self::too_large(message),
-            RoomError::InvalidToken => Self::invalid_param(message),
             RoomError::BadState(_) => Self::bad_request(ErrorKind::BadState, message),
             RoomError::Corrupt(_) => Self::internal(&error),
         }
@@ -307,6 +306,8 @@ impl From<SyncError> for ApiError {
             SyncError::UnknownPosition | SyncError::BadFilter(_) | SyncError::BadParameter(_) => {
                 Self::invalid_param(message)
             }
+            SyncError::Forbidden(_) => Self::forbidden(message),
+            SyncError::NotFound(_) => Self::not_found(message),
             SyncError::TooManyWaiting => Self::unavailable(message),
         }
     }

@@ -52,6 +52,7 @@ fn routes() -> Router<ClientState> {
     })
 }
 
+const PASSWORD: &str = "/_matrix/client/v3/account/password";
 const DATA: &str = "/_matrix/client/v3/user/@alice:example.org/account_data/org.example";
 
 #[tokio::test]
@@ -80,7 +81,6 @@ async fn bodies() {
         assert_eq!(answer.error(), (expected.0, expected.1.to_owned()), "{depth}: {}", answer.text);
     }
     // A wrong type before broken JSON is still broken JSON, and a wrong type alone is not.
-    const PASSWORD: &str = "/_matrix/client/v3/account/password";
     let answer = api.call(Method::POST, PASSWORD, &token, r#"{"new_password": 1, "#).await;
     assert_eq!(answer.error(), (400, "M_NOT_JSON".to_owned()));
     let answer = api.call(Method::POST, PASSWORD, &token, r#"{"new_password": 1}"#).await;
@@ -157,7 +157,6 @@ async fn tokens() {
     // Who asks is checked before what they say.
     assert_eq!(api.call(Method::PUT, DATA, "nonsense", "nonsense").await.error(), unknown);
     // Where a token is optional, a wrong one is still refused.
-    const PASSWORD: &str = "/_matrix/client/v3/account/password";
     let body = r#"{"new_password": "x"}"#;
     assert_eq!(api.call(Method::POST, PASSWORD, "", body).await.error(), missing);
     assert_eq!(api.call(Method::POST, PASSWORD, "nonsense", body).await.error(), unknown);

@@ -119,7 +119,7 @@ impl Source {
         for segment in &path {
             let separator = if key.is_empty() { "" } else { "." };
             match segment.parse::<usize>() {
-                Ok(index) => key += &format!("[{index}]"),
+                Ok(_) => key.extend(["[", segment, "]"]),
                 Err(_) => key.extend([separator, segment]),
             }
         }

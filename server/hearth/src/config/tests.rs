@@ -71,7 +71,7 @@ fn every_key() {
     assert_eq!(config.federation.extra_ca, [Path::new("/etc/hearth/ca.pem")]);
     assert_eq!(config.passwords, PasswordCost { memory_kib: 64, iterations: 1 });
     assert_eq!(config.store.cluster_file.as_deref(), Some(Path::new("/etc/hearth/fdb.cluster")));
-    assert!(!config.rate_limit && !config.federation.enabled);
+    assert!(!config.rate_limit && !config.federation.enabled && config.federation.allow_private_addresses);
 }
 
 /// What is wrong, where, which key, and a word of the message.
