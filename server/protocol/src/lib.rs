@@ -4,9 +4,13 @@
 //! Knows no store and does no I/O.
 
 pub mod auth;
+#[cfg(test)]
+mod auth_tests;
 pub mod build;
 pub mod client_event;
 pub mod pdu;
+#[cfg(test)]
+mod pdu_tests;
 pub mod room_version;
 pub mod signing;
 

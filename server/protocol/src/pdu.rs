@@ -110,6 +110,9 @@ impl Pdu {
             let canonical = serde_json::to_string(&object).map_err(malformed)?;
             check_sizes(&object, canonical.len())?;
             check_pdu_format(&object, &version.rules.event_format).map_err(PduError::Malformed)?;
+            if !matches!(object.get("content"), Some(CanonicalJsonValue::Object(_))) {
+                return Err(PduError::Malformed("`content` is not an object".to_owned()));
+            }
             let event_id = event_id_of(&object, version)?;
             return Self::from_fields(canonical, version, event_id);
         };

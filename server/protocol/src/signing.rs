@@ -13,6 +13,7 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// Makes a new random key with a random version. The second value is the PKCS#8 document to keep.
+    #[expect(clippy::missing_panics_doc, reason = "it never does")]
     pub fn generate(server_name: OwnedServerName) -> (Self, Vec<u8>) {
         let document = Ed25519KeyPair::generate().to_vec();
         let version: String =
