@@ -23,6 +23,8 @@ mod lanes;
 pub mod loading;
 pub mod lookup;
 pub mod membership;
+#[cfg(test)]
+mod membership_tests;
 mod names;
 pub mod notifications;
 #[cfg(test)]

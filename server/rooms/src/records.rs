@@ -87,7 +87,7 @@ pub struct StateChange {
 }
 
 /// Membership in a room. The order is that of the codes on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Membership {
     /// `join`
     Join,
