@@ -400,3 +400,40 @@ async fn what_is_no_http_gets_no_further() {
     }
     assert_eq!(server.call("GET", "/_hearth/health", None, None).await.0, 200);
 }
+
+/// A file may not grow beyond a limit, which is what a full disk looks like to the store.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_ends_the_server_and_loses_nothing() {
+    let mut server = TestServer::start(Options::default()).await;
+    let alice = server.register("alice").await;
+    server.stop().await;
+
+    let mut command = std::process::Command::new("sh");
+    // Without the trap the system would end the process by a signal instead of failing the write.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" serve --config \"$1\""]);
+    command.arg(hearth_tests::binary()).arg(server.config_file());
+    let (mut limited, ready) = hearth_tests::Running::start(command).await;
+    let client = reqwest::Client::new();
+    let path = |number: u32| format!("/_matrix/client/v3/user/{}/account_data/org.example.{number}", alice.user_id);
+    let filler = "x".repeat(60_000);
+    let mut acknowledged = 0;
+    // Far more than what fits.
+    for number in 0..1000 {
+        let request = client.put(format!("{}{}", ready.listeners[0], path(number))).bearer_auth(&alice.token);
+        match request.json(&json!({ "filler": filler, "number": number })).send().await {
+            Ok(answer) if answer.status() == 200 => acknowledged = number + 1,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    assert!((1..1000).contains(&acknowledged), "{acknowledged}");
+    let status = limited.wait().await;
+    assert_eq!(status.code(), Some(70), "{}", limited.log());
+    assert!(limited.log().contains("The store has failed"), "{}", limited.log());
+
+    server.start_again().await;
+    for number in 0..acknowledged {
+        let (status, data) = server.call("GET", &path(number), Some(&alice.token), None).await;
+        assert_eq!((status, &data["number"]), (200, &json!(number)));
+    }
+}
