@@ -212,7 +212,8 @@ test("the log is followed, filtered and paused", async () => {
   await log.getByText("ready").first().waitFor();
   await page.getByText("Live", { exact: true }).waitFor();
 
-  const create = (localpart) => hearth.api("POST", "/_hearth/admin/v1/users", { localpart, password: "a long password" });
+  const create = (localpart) =>
+    hearth.api("POST", "/_hearth/admin/v1/users", { localpart, password: "a long password" });
   await create("logged1");
   await log.getByText("@logged1:hearth.test").waitFor();
 
