@@ -6,7 +6,7 @@ use crate::{EventNid, RoomNid, StateKeyNid, TypeNid};
 
 /// A room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RoomRecord {
+pub(crate) struct RoomRecord {
     /// Room id.
     pub room_id: String,
     /// Room version id.
@@ -34,7 +34,7 @@ pub enum Outcome {
 
 /// An event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EventRecord {
+pub(crate) struct EventRecord {
     /// Room.
     pub room: RoomNid,
     /// Event id.
@@ -64,7 +64,7 @@ pub struct TimelineEntry {
 
 /// One entry of the stream of all rooms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StreamEntry {
+pub(crate) struct StreamEntry {
     /// The room.
     pub room: RoomNid,
     /// The event.
@@ -75,7 +75,7 @@ pub struct StreamEntry {
 
 /// A change of a room's current state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StateChange {
+pub(crate) struct StateChange {
     /// Event type.
     pub event_type: TypeNid,
     /// State key.
@@ -123,7 +123,7 @@ impl Membership {
 
 /// An audience's (user's or server's) membership in a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MembershipRecord {
+pub(crate) struct MembershipRecord {
     /// What it is now.
     pub membership: Membership,
     /// The member event; for a server, the one that made it so.
@@ -138,7 +138,7 @@ pub struct MembershipRecord {
 
 /// A joined user of this server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LocalMember {
+pub(crate) struct LocalMember {
     /// User id.
     pub user_id: String,
     /// `displayname` of the member event.
@@ -147,7 +147,7 @@ pub struct LocalMember {
 
 /// A change of an audience's membership.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MembershipChange {
+pub(crate) struct MembershipChange {
     /// The room.
     pub room: RoomNid,
     /// What it became.
@@ -160,7 +160,7 @@ pub struct MembershipChange {
 
 /// An event that relates to another one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RelationEntry {
+pub(crate) struct RelationEntry {
     /// The relating event (the child).
     pub event: EventNid,
     /// `rel_type`.
@@ -175,7 +175,7 @@ pub struct RelationEntry {
 
 /// A thread, at its root.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ThreadRecord {
+pub(crate) struct ThreadRecord {
     /// Number of events in it, redacted ones not counted.
     pub count: u64,
     /// The newest event in it.
@@ -186,7 +186,7 @@ pub struct ThreadRecord {
 
 /// An alias of a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AliasRecord {
+pub(crate) struct AliasRecord {
     /// The room.
     pub room: RoomNid,
     /// Who made it.
@@ -195,7 +195,7 @@ pub struct AliasRecord {
 
 /// An event that counts as unread for a user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Notification {
+pub(crate) struct Notification {
     /// The event.
     pub event: EventNid,
     /// Whether it notifies (else it only highlights or counts as unread).

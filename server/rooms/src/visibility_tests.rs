@@ -224,12 +224,14 @@ fn body(content: &str) -> Option<u32> {
     serde_json::from_str::<Value>(content).unwrap()["body"].as_str()?.parse().ok()
 }
 
+/// A story; the messages that Bob sees under each visibility; the name that he sees (0: the state is refused).
+type Row = (&'static str, [&'static [u32]; 4], [u32; 4]);
+
 #[tokio::test]
 async fn every_reader_with_every_visibility() {
     const ALL: [&str; 4] = ["world_readable", "shared", "invited", "joined"];
-    // Story; messages that Bob sees under each visibility; the name that he sees (0: the state is refused).
     #[rustfmt::skip]
-    let stories: &[(&str, [&[u32]; 4], [u32; 4])] = &[
+    let stories: &[Row] = &[
         // A stranger, and strangers who try.
         ("1 2",                              [&[1, 2],       &[],           &[],     &[]],     [2, 0, 0, 0]),
         ("rule:knock 1 knock 2",             [&[1, 2],       &[],           &[],     &[]],     [2, 0, 0, 0]),

@@ -1,6 +1,6 @@
 //! Unread counts, and what makes events read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use hearth_store::{Transaction, Versionstamp, keyspace::past};
 use ruma::{EventId, RoomId, UserId};
@@ -97,14 +97,10 @@ async fn unread_rows(
     let mut unread = Vec::with_capacity(rows.len());
     for ((.., at), row) in rows {
         let thread = row.thread.unwrap_or(NO_THREAD);
-        let sent = match sent.get(&thread) {
-            Some(sent) => sent,
-            None => {
-                let at = keys::SENT.get_snapshot(tx, (user, room, thread)).await?;
-                sent.entry(thread).or_insert(at)
-            }
-        };
-        if sent.as_ref().is_none_or(|sent| *sent < at) {
+        if let Entry::Vacant(unknown) = sent.entry(thread) {
+            unknown.insert(keys::SENT.get_snapshot(tx, (user, room, thread)).await?);
+        }
+        if sent[&thread].as_ref().is_none_or(|sent| *sent < at) {
             unread.push((at, row));
         }
     }
