@@ -13,6 +13,8 @@ mod audience_tests;
 mod cache;
 pub mod client_form;
 pub mod create;
+#[cfg(test)]
+mod create_tests;
 pub mod directory;
 mod discoverable;
 mod error;
