@@ -198,7 +198,7 @@ mod tests {
                 let writes: Vec<_> = (0..random.gen_range(0..busy)).map(|_| random_range(random)).collect();
                 all.extend(writes.iter().cloned().map(|write| (version, at, write)));
                 window.add(version, began + at, writes);
-                let forgotten = all.iter().filter(|(_, then, _)| at - *then >= window.length);
+                let forgotten = all.iter().filter(|(_, then, _)| *then + window.length <= at);
                 let floor = forgotten.map(|(version, ..)| *version).max().unwrap_or(0);
                 assert!(window.floor() >= floor, "seed {seed}");
                 for _ in 0..20 {

@@ -388,7 +388,7 @@ fn nothing_acknowledged_is_lost_and_nothing_half_committed_is_visible() {
             let seed = seed.parse().expect("HEARTH_FAULT_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..200,
+        Err(_) => 0..150,
     };
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
