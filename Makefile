@@ -98,7 +98,7 @@ run: build
 	    if [ "$$code" -ne 69 ]; then exit "$$code"; fi; \
 	fi; \
 	echo 'Starting the server alone; Ctrl-C stops it.'; \
-	"$$bin/hearth" serve | node .ci/ready.mjs
+	exec "$$bin/hearth" serve
 
 # --- Test -----------------------------------------------------------------------------------------------------------------------
 

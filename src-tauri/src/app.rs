@@ -122,6 +122,14 @@ fn set_up(app: &mut App, folder: Folder) -> Result<(), Box<dyn std::error::Error
     Ok(())
 }
 
+/// Under the locale C.UTF-8, which is what a machine without a chosen language has, WebKit says that the person's language
+/// is "C". Its own `Intl` refuses that, and a script that asks for numbers in the person's language dies.
+const LANGUAGE_FIX: &str = r#"
+    if (/^(C|POSIX)$/i.test(navigator.language)) {
+        Object.defineProperty(Navigator.prototype, "language", { get: () => "en-US" });
+        Object.defineProperty(Navigator.prototype, "languages", { get: () => ["en-US"] });
+    }"#;
+
 fn open_window(app: &App, folder: &Folder) -> tauri::Result<()> {
     WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
         .title("Hearth")
@@ -129,6 +137,7 @@ fn open_window(app: &App, folder: &Folder) -> tauri::Result<()> {
         .min_inner_size(420.0, 400.0)
         .data_directory(folder.path().join("window"))
         .on_navigation(is_own_page)
+        .initialization_script(LANGUAGE_FIX)
         .build()?;
     Ok(())
 }

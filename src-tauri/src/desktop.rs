@@ -142,9 +142,12 @@ impl Desktop {
         Ok(Endpoint { address, token })
     }
 
+    /// The server that holds our folder left a note in it.
     fn foreign_endpoint(&self) -> Result<(SocketAddr, PathBuf), CommandError> {
         let config = self.config()?;
-        let address = config.admin.filter(|address| address.port() != 0).ok_or_else(|| {
+        let note = server::admin_url_file(&config);
+        let url = std::fs::read_to_string(&note).map_err(|error| CommandError::io("Reading", &note, &error))?;
+        let address = server::parse_url(url.trim()).ok_or_else(|| {
             CommandError::new(ErrorCode::Unreachable, "The other server's admin address is not known here.")
         })?;
         Ok((address, server::token_file(&config)))
@@ -178,7 +181,7 @@ impl Desktop {
         self.start().await?;
         let mut status = self.server.subscribe();
         let settled = status.wait_for(|status| !matches!(status.state, State::Starting | State::Stopping)).await;
-        let state = settled.map(|status| status.state.clone()).unwrap_or(State::Stopped);
+        let state = settled.map_or(State::Stopped, |status| status.state.clone());
         if state.is_up() {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What must be known before Tauri starts: is there a display at all?
+//! What must be right before Tauri starts: a display, and a renderer that shows something on it.
 
 /// The exit code without a display (`EX_UNAVAILABLE`), by which `make run` knows to start the server alone.
 pub(crate) const NO_DISPLAY: i32 = 69;
@@ -6,6 +6,7 @@ pub(crate) const NO_DISPLAY: i32 = 69;
 /// Asks GTK for a display. Tauri would panic without one.
 #[cfg(target_os = "linux")]
 pub(crate) fn open() -> Result<(), String> {
+    let named = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
     if !named("WAYLAND_DISPLAY") && !named("DISPLAY") {
         return Err("neither WAYLAND_DISPLAY nor DISPLAY is set".to_owned());
     }
@@ -18,13 +19,8 @@ pub(crate) fn open() -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(target_os = "linux")]
-fn named(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
-}
-
-/// WebKit's DMA-BUF renderer shows a blank window on some graphics drivers, so it is off unless somebody chose. GTK reads the
-/// variable early and changing one's own environment is not safe in a program with threads: the program starts itself again.
+/// WebKit's DMA-BUF renderer shows a blank window on some graphics drivers, so it is off unless somebody chose. WebKit reads the
+/// variable early, and a program with threads cannot safely change its own environment: it starts itself again, in the same process.
 #[cfg(target_os = "linux")]
 pub(crate) fn choose_renderer() {
     use std::os::unix::process::CommandExt;

@@ -26,6 +26,7 @@ pub(crate) fn spec(folder: &Folder) -> Spec {
         .args(["serve".into(), "--config".into(), folder.config().into_os_string(), "--exit-on-stdin-eof".into()])
         // It would override the `data_dir` of the file.
         .env_remove(crate::folder::OVERRIDE)
+        .env_remove("HEARTH_DESKTOP_LOG")
         .readiness(Readiness::ReadyLine { deadline: READY_DEADLINE });
     let checked = folder.clone();
     spec.preflight = Some(Preflight::new(move || preflight(&checked)));
@@ -54,12 +55,22 @@ fn preflight(folder: &Folder) -> Result<(), Obstacle> {
 
 /// The file on which a server holds an operating-system lock while it uses the folder.
 pub(crate) fn lock_file(config: &Config) -> PathBuf {
-    config.data_dir.join("store").join("LOCK")
+    config.data_dir.join("store").join("lock")
 }
 
 /// Where a server keeps its admin token, for when we did not hear its ready line.
 pub(crate) fn token_file(config: &Config) -> PathBuf {
     config.data_dir.join("admin-token")
+}
+
+/// Where a running server notes its admin API's address, for the same case.
+pub(crate) fn admin_url_file(config: &Config) -> PathBuf {
+    config.data_dir.join("admin-url")
+}
+
+/// The address of an `http://ADDRESS:PORT` URL.
+pub(crate) fn parse_url(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
 }
 
 /// What a ready line says.
@@ -75,7 +86,7 @@ impl Ready {
         let listeners = line.get("listeners").and_then(|list| list.as_array()).into_iter().flatten();
         Some(Self {
             listeners: listeners.filter_map(|url| url.as_str().map(str::to_owned)).collect(),
-            admin: line.get("admin")?.as_str()?.strip_prefix("http://")?.trim_end_matches('/').parse().ok()?,
+            admin: parse_url(line.get("admin")?.as_str()?)?,
             token_file: line.get("admin_token_file")?.as_str()?.into(),
         })
     }
