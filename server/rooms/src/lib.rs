@@ -16,6 +16,8 @@ pub mod create;
 #[cfg(test)]
 mod create_tests;
 pub mod directory;
+#[cfg(test)]
+mod directory_tests;
 mod discoverable;
 mod error;
 pub mod event_filter;
@@ -34,6 +36,8 @@ mod notifications_tests;
 pub mod position;
 pub mod public_rooms;
 mod publish;
+#[cfg(test)]
+mod publish_tests;
 mod records;
 mod redacting;
 mod relating;

@@ -11,7 +11,7 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    RoomError, RoomNid, Rooms,
+    Membership, RoomError, RoomNid, Rooms,
     keys::TRANSACTION,
     lanes::Operation,
     membership::MembershipOperation,
@@ -134,6 +134,10 @@ impl SendOperation {
     async fn append(&self, room: &mut RoomWriter<'_>) -> Result<OwnedEventId, RoomError> {
         if let Some(event_id) = self.earlier(room).await? {
             return Ok(event_id);
+        }
+        // The rules say so as well, but only after what follows has looked at events that an outsider may not know.
+        if room.membership_state(&self.new.sender).await? != Some(Membership::Join) {
+            return Err(not_joined());
         }
         let mut new = self.new.clone();
         let mut effects = Effects { transaction: self.transaction.clone(), ..Effects::default() };
