@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Rooms,
-    membership::Change,
+    membership::{Change, MemberProfile},
     notifications::UnreadCounts,
     testing::{draft, rooms, user},
 };
@@ -74,6 +74,19 @@ async fn an_invite_notifies_and_leaving_forgets() {
     assert_eq!(counts(&rooms, &room, "bob").await, (0, 0), "others' invites are nobody's business");
     rooms.change_for_test(&room, "dave", "dave", Change::Leave).await.unwrap();
     assert_eq!(counts(&rooms, &room, "dave").await, (0, 0));
+}
+
+#[tokio::test]
+async fn what_reads_and_what_does_not() {
+    let rooms = rooms();
+    let room = rooms.create_for_test("alice", json!({"invite": ["@bob:example.org"]})).await.unwrap();
+    assert_eq!(counts(&rooms, &room, "bob").await, (1, 0));
+    rooms.change_for_test(&room, "bob", "bob", Change::Join).await.unwrap();
+    assert_eq!(counts(&rooms, &room, "bob").await, (0, 0), "joining answers the invite");
+    say(&rooms, &room, "alice", json!({"body": "x"})).await;
+    let profile = MemberProfile { displayname: Some("Robert".to_owned()), avatar_url: None };
+    rooms.update_profile(&user("bob"), &profile).await.unwrap();
+    assert_eq!(counts(&rooms, &room, "bob").await.0, 1, "a new name reads nothing");
 }
 
 #[tokio::test]

@@ -347,12 +347,16 @@ impl RoomWriter<'_> {
                     recipients.extend(recipient(nid, &user_id, None));
                 }
             }
+            let thread = event.effects.relation.as_ref().and_then(Relation::thread_root);
+            if self.is_local(&event.event.pdu.sender) && has_read(event) {
+                notifications::note_sent(&self.tx, self.room(), event.sender, thread, index as u16);
+            }
             let publishing = Publishing {
                 pdu: &event.event.pdu,
                 event: event.event.nid,
                 sender: event.sender,
                 user_version: index as u16,
-                thread: event.effects.relation.as_ref().and_then(Relation::thread_root),
+                thread,
                 joined,
                 version: &self.info.version,
                 create: &create,
@@ -428,6 +432,14 @@ async fn parents(tx: &Transaction, appended: &[Appended]) -> Result<Vec<Versions
         }
     }
     Ok(parents)
+}
+
+/// Whether who sends this has seen the room: not so for a profile change, which goes to all rooms at once.
+fn has_read(event: &Appended) -> bool {
+    match &event.member {
+        Some(change) => change.previous != Some(change.record.membership),
+        None => true,
+    }
 }
 
 fn is_message(event: &Appended) -> bool {

@@ -288,3 +288,27 @@ async fn positions_of_other_rooms_and_strangers() {
     let got = page(&rooms, &room, Direction::Forward, Some(&future), None, 1, json!({})).await.unwrap();
     assert_eq!((got.chunk.len(), got.end), (0, None));
 }
+
+/// Reading costs as much as what is read, not as what is there.
+#[tokio::test]
+async fn reads_are_few() {
+    let (rooms, room, _) = ten().await;
+    for _ in 0..200 {
+        rooms.send_for_test(&room, "alice", "m.room.message", text("more")).await.unwrap();
+    }
+    let before = rooms.store.stats().reads;
+    page(&rooms, &room, Direction::Backward, None, None, 20, json!({})).await.unwrap();
+    let first = rooms.store.stats().reads - before;
+    page(&rooms, &room, Direction::Backward, None, None, 20, json!({})).await.unwrap();
+    let again = rooms.store.stats().reads - before - first;
+    assert!(again <= 6, "a page of 20 took {again} reads");
+
+    let before = rooms.store.stats().reads;
+    let tx = rooms.store.begin();
+    let now = tx.read_version().await.unwrap();
+    let nid = rooms.find_state_key(&tx, user("alice").as_str()).await.unwrap().unwrap();
+    rooms.changed_rooms(&tx, now).await.unwrap();
+    rooms.membership_changes(&tx, nid, now).await.unwrap();
+    let idle = rooms.store.stats().reads - before;
+    assert!(idle <= 3, "an idle sync took {idle} reads");
+}

@@ -14,7 +14,7 @@ mod rows;
 mod unread;
 
 pub use list::{NotificationPage, UnreadNotification};
-pub(crate) use rows::write_rows;
+pub(crate) use rows::{note_sent, write_rows};
 
 /// Where push rules come from: the Accounts database, wired by the binary.
 pub trait PushRules: Send + Sync {

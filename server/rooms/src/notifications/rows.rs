@@ -10,20 +10,29 @@ use ruma::{
 };
 
 use super::{Publishing, Recipient};
-use crate::{EventNid, RoomError, RoomNid, keys, lookup::corrupt, records::Notification};
+use crate::{EventNid, RoomError, RoomNid, StateKeyNid, keys, lookup::corrupt, records::Notification};
 
 /// Stands for "outside of threads" in [`keys::SENT`]; no event has this id.
 pub(crate) const NO_THREAD: EventNid = EventNid(0);
 
-/// Writes the notification rows of one event, and notes that its sender has read what was there before. Reads
-/// nothing that the transaction writes.
+/// Notes that a user of this server sent into a room (or one of its threads), and so has read what was there before.
+pub(crate) fn note_sent(
+    tx: &Transaction,
+    room: RoomNid,
+    user: StateKeyNid,
+    thread: Option<EventNid>,
+    user_version: u16,
+) {
+    keys::SENT.set_to_commit_stamp(tx, (user, room, thread.unwrap_or(NO_THREAD)), user_version);
+}
+
+/// Writes the notification rows of one event. Reads nothing that the transaction writes.
 pub(crate) async fn write_rows(
     tx: &Transaction,
     room: RoomNid,
     event: &Publishing<'_>,
     recipients: &[Recipient],
 ) -> Result<(), RoomError> {
-    keys::SENT.set_to_commit_stamp(tx, (event.sender, room, event.thread.unwrap_or(NO_THREAD)), event.user_version);
     if recipients.is_empty() {
         return Ok(());
     }
