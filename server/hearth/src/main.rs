@@ -19,7 +19,7 @@ mod stop_signal;
 mod tls;
 mod user;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand, ConfigFile};
@@ -46,7 +46,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             block_on(serve::serve(config, serve::Manner { exit_on_stdin_eof, greet }, logs))
         }
         Command::Config(ConfigCommand::Example) => {
-            print!("{}", config::example());
+            say(config::example().trim_end());
             Ok(failure::STOP)
         }
         Command::Config(ConfigCommand::Check { config }) => {
@@ -58,11 +58,16 @@ fn run(command: Command) -> Result<u8, Failure> {
             for variable in &config.ignored_variables {
                 eprintln!("hearth: the environment variable {variable} names no key of the configuration");
             }
-            println!("{} is valid.", config.file.display());
+            say(&format!("{} is valid.", config.file.display()));
             Ok(failure::STOP)
         }
         Command::User(command) => block_on(user::run(command)),
     }
+}
+
+/// Prints a line for people. Whoever does not read to the end (`hearth user list | head`) has had enough.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// The configuration that a command other than `serve` works with.

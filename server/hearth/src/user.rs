@@ -38,7 +38,7 @@ pub(crate) async fn run(command: UserCommand) -> Result<u8, Failure> {
             let users = Users::open(&config).await?;
             users.create(&user, &password.text, *admin, display_name.as_deref()).await?;
             users.close().await;
-            println!("Created {user}.");
+            crate::say(&format!("Created {user}."));
             password.show();
         }
         UserCommand::List { search, .. } => {
@@ -52,7 +52,7 @@ pub(crate) async fn run(command: UserCommand) -> Result<u8, Failure> {
             let users = Users::open(&config).await?;
             users.reset_password(&user, &password.text, !keep_devices).await?;
             users.close().await;
-            println!("{user} has a new password.");
+            crate::say(&format!("{user} has a new password."));
             password.show();
         }
         UserCommand::Deactivate { name, erase, .. } => {
@@ -60,7 +60,7 @@ pub(crate) async fn run(command: UserCommand) -> Result<u8, Failure> {
             let users = Users::open(&config).await?;
             users.deactivate(&user, *erase).await?;
             users.close().await;
-            println!("{user} is deactivated.");
+            crate::say(&format!("{user} is deactivated."));
         }
     }
     Ok(STOP)
@@ -105,7 +105,7 @@ struct Password {
 impl Password {
     fn show(&self) {
         if self.generated {
-            println!("Password: {}", self.text);
+            crate::say(&format!("Password: {}", self.text));
         }
     }
 }
@@ -268,5 +268,5 @@ fn print_user(id: &str, admin: bool, deactivated: bool, display_name: Option<&st
     if deactivated {
         line += "  (deactivated)";
     }
-    println!("{line}");
+    crate::say(&line);
 }

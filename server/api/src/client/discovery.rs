@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::{ApiError, Args, ClientState, route};
 
-/// Versions of the specification whose endpoints, as far as they are part of an ordinary session, answer here.
+/// Versions of the specification that clients may speak. A version says how a client must ask, not that everything in it is
+/// here: what is missing (keys, media, federation) answers 404 `M_UNRECOGNIZED`, which clients take as such. A later version
+/// is listed when what it changes for ordinary sessions is here.
 const VERSIONS: [&str; 16] = [
     "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12", "v1.13",
     "v1.14", "v1.15", "v1.16",
@@ -34,7 +36,15 @@ pub(super) fn routes() -> Router<ClientState> {
 /// `GET /_matrix/client/versions`. Not by ruma's type: clients send whatever token they have left here, and a stale one must not
 /// matter.
 async fn versions() -> Json<Value> {
-    Json(json!({ "versions": VERSIONS, "unstable_features": {} }))
+    Json(json!({
+        "versions": VERSIONS,
+        // What clients of older versions look for before they use what is stable here.
+        "unstable_features": {
+            "org.matrix.msc3882": true,
+            "uk.tcpip.msc4133": true,
+            "uk.tcpip.msc4133.stable": true,
+        },
+    }))
 }
 
 /// `GET /_matrix/client/v3/capabilities`
