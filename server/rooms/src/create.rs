@@ -52,7 +52,7 @@ impl Rooms {
         profiles: &HashMap<OwnedUserId, MemberProfile>,
         request: create_room::v3::Request,
     ) -> Result<OwnedRoomId, RoomError> {
-        let plan = Plan::new(self, creator, profiles, request)?;
+        let plan = Plan::new(self, creator, profiles, &request)?;
         let (room_id, published) = self
             .store
             .transact("create room", |tx| {
@@ -127,7 +127,7 @@ impl Plan {
         rooms: &Rooms,
         creator: &UserId,
         profiles: &HashMap<OwnedUserId, MemberProfile>,
-        request: create_room::v3::Request,
+        request: &create_room::v3::Request,
     ) -> Result<Self, RoomError> {
         let version = request.room_version.as_ref().unwrap_or(&rooms.config.default_version);
         let version =
@@ -190,7 +190,7 @@ impl Plan {
         let own = Value::Object(member(Membership::Join, creator));
         let mut events = vec![Implied::keyed(TimelineEventType::RoomMember, creator.as_str(), &own)?];
         let trusted = if defaults.trusts_invited { invited.as_slice() } else { &[] };
-        let power_levels = power_levels(&version, creator, trusted, &defaults, &request)?;
+        let power_levels = power_levels(&version, creator, trusted, &defaults, request)?;
         let power_levels = Implied::new(TimelineEventType::RoomPowerLevels, &power_levels)?;
         events.push(Implied { from_client: true, ..power_levels });
         if let Some(alias) = &alias {
@@ -230,7 +230,7 @@ impl Plan {
         }
         Ok(Self {
             creator: creator.to_owned(),
-            create: raw(&creation_content(&version, creator, trusted, &request)?)?,
+            create: raw(&creation_content(&version, creator, trusted, request)?)?,
             version,
             timestamp: MilliSecondsSinceUnixEpoch::now(),
             events,

@@ -9,7 +9,7 @@ use crate::{
     testing::{rooms, user},
 };
 
-fn word<T>(outcome: Result<T, RoomError>) -> &'static str {
+fn word<T>(outcome: &Result<T, RoomError>) -> &'static str {
     match outcome {
         Ok(_) => "ok",
         Err(RoomError::Forbidden(_)) => "forbidden",
@@ -41,13 +41,13 @@ async fn aliases_by_hand() {
         ("#two:example.org", &*room, "alice", "ok"),
     ] {
         let outcome = rooms.create_alias(alias(name), target, &user(creator)).await;
-        assert_eq!(word(outcome), expected, "{name} by {creator}");
+        assert_eq!(word(&outcome), expected, "{name} by {creator}");
     }
     assert_eq!(rooms.resolve_alias(alias("#one:example.org")).await.unwrap(), room);
-    assert_eq!(word(rooms.resolve_alias(alias("#three:example.org")).await), "no alias");
+    assert_eq!(word(&rooms.resolve_alias(alias("#three:example.org")).await), "no alias");
     for (viewer, expected) in [("carol", "ok"), ("stranger", "forbidden")] {
-        assert_eq!(word(rooms.aliases(&room, &user(viewer)).await), expected, "{viewer}");
-        assert_eq!(word(rooms.aliases(nowhere, &user(viewer)).await), "forbidden", "{viewer}");
+        assert_eq!(word(&rooms.aliases(&room, &user(viewer)).await), expected, "{viewer}");
+        assert_eq!(word(&rooms.aliases(nowhere, &user(viewer)).await), "forbidden", "{viewer}");
     }
     let visibility = json!({ "history_visibility": "world_readable" });
     rooms.state_for_test(&room, "alice", "m.room.history_visibility", "", visibility).await.unwrap();
@@ -60,7 +60,7 @@ async fn aliases_by_hand() {
         ("#two:example.org", "stranger", true, "ok"),
     ] {
         let outcome = rooms.delete_alias(alias(name), &user(who), admin).await;
-        assert_eq!(word(outcome), expected, "{name} by {who}");
+        assert_eq!(word(&outcome), expected, "{name} by {who}");
     }
     assert!(rooms.aliases(&room, &user("alice")).await.unwrap().is_empty());
 }
@@ -79,12 +79,12 @@ async fn who_publishes_a_room() {
         ("stranger", false, true, "ok"),
     ] {
         let before = rooms.is_published(&room).await.unwrap();
-        let outcome = word(rooms.set_published(&room, &user(who), published, admin).await);
+        let outcome = word(&rooms.set_published(&room, &user(who), published, admin).await);
         assert_eq!(outcome, expected, "{who} {published}");
         let after = rooms.is_published(&room).await.unwrap();
         assert_eq!(after, if outcome == "ok" { published } else { before }, "{who} {published}");
     }
     let nowhere = room_id!("!nowhere:example.org");
-    assert_eq!(word(rooms.is_published(nowhere).await), "no room");
-    assert_eq!(word(rooms.set_published(nowhere, &user("alice"), true, false).await), "no room");
+    assert_eq!(word(&rooms.is_published(nowhere).await), "no room");
+    assert_eq!(word(&rooms.set_published(nowhere, &user("alice"), true, false).await), "no room");
 }

@@ -250,7 +250,7 @@ impl MembershipOperation {
     pub(crate) fn from_content(
         sender: &UserId,
         target: OwnedUserId,
-        content: Box<RawValue>,
+        content: &RawValue,
         timestamp: MilliSecondsSinceUnixEpoch,
     ) -> Result<Self, RoomError> {
         let content: serde_json::Map<String, Value> =

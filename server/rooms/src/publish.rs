@@ -286,7 +286,7 @@ impl RoomWriter<'_> {
         STREAM_HEAD.set_to_commit_stamp(tx, (0,), last);
         ROOM_HEAD.set_to_commit_stamp(tx, (room,), last);
 
-        let mut counters = HashMap::from([(counter::EVENTS, appended.len() as i64)]);
+        let mut counters = HashMap::from([(counter::EVENTS, appended.len().cast_signed() as i64)]);
         for event in appended {
             if is_message(event) {
                 *counters.entry(counter::MESSAGES).or_default() += 1;

@@ -181,6 +181,8 @@ fn redaction(target: &EventId) -> Draft {
     Draft { redacts: Some(target.to_owned()), ..draft("m.room.redaction", None, json!({ "reason": "r" })) }
 }
 
+type Refusal = fn(&RoomError) -> bool;
+
 #[tokio::test]
 async fn redactions_by_version_and_power() {
     for version in ["10", "11", "12"] {
@@ -200,7 +202,7 @@ async fn redactions_by_version_and_power() {
             rooms.stored_event(&tx, first).await.unwrap().pdu.event_id.clone()
         };
         let elsewhere = rooms.send_for_test(&other, "bob", "m.room.message", json!({})).await.unwrap();
-        let cases: [(&str, &EventId, fn(&RoomError) -> bool); 6] = [
+        let cases: [(&str, &EventId, Refusal); 6] = [
             ("bob", &of_alice, |error| matches!(error, RoomError::Forbidden(_))),
             ("stranger", &of_bob, |error| matches!(error, RoomError::Forbidden(_))),
             ("alice", &create, |error| matches!(error, RoomError::Forbidden(_))),
@@ -363,6 +365,8 @@ async fn state_that_changes_nothing_is_not_sent() {
     assert!(matches!(refused, Err(RoomError::Forbidden(_))), "who may not send it learns nothing");
 }
 
+type Check = fn(&Result<OwnedEventId, RoomError>) -> bool;
+
 #[tokio::test]
 async fn special_events() {
     let rooms = rooms();
@@ -372,7 +376,6 @@ async fn special_events() {
     for (alias, target) in [("#here:example.org", &room), ("#there:example.org", &other)] {
         rooms.create_alias(<&ruma::RoomAliasId>::try_from(alias).unwrap(), target, &alice).await.unwrap();
     }
-    type Check = fn(&Result<OwnedEventId, RoomError>) -> bool;
     let fine: Check = |outcome| outcome.is_ok();
     let bad_request: Check = |outcome| matches!(outcome, Err(RoomError::BadRequest(_)));
     let forbidden: Check = |outcome| matches!(outcome, Err(RoomError::Forbidden(_)));

@@ -46,17 +46,18 @@ pub(crate) struct RelatesTo {
     pub(crate) key: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Content {
+    #[serde(rename = "m.relates_to")]
+    relates_to: serde_json::Value,
+}
+
 impl RelatesTo {
     /// Reads `m.relates_to`; `None` where there is none or it is no relation (a plain reply, or malformed).
     pub(crate) fn of(content: &RawValue) -> Option<Self> {
         // Most messages have none, and looking for a word is much cheaper than parsing.
         if !content.get().contains("m.relates_to") {
             return None;
-        }
-        #[derive(Deserialize)]
-        struct Content {
-            #[serde(rename = "m.relates_to")]
-            relates_to: serde_json::Value,
         }
         let content: Content = serde_json::from_str(content.get()).ok()?;
         let relation: Self = serde_json::from_value(content.relates_to).ok()?;

@@ -50,7 +50,7 @@ impl Rooms {
                 let target = UserId::parse(target)
                     .map_err(|_| RoomError::BadRequest("the state key of a member event is a user id".into()))?;
                 let timestamp = draft.timestamp.unwrap_or_else(MilliSecondsSinceUnixEpoch::now);
-                Arc::new(MembershipOperation::from_content(sender, target, draft.content, timestamp)?)
+                Arc::new(MembershipOperation::from_content(sender, target, &draft.content, timestamp)?)
             }
             _ => Arc::new(SendOperation::new(room, sender, draft)),
         };

@@ -98,6 +98,7 @@ impl Rooms {
 }
 
 /// A draft without transaction id.
+#[expect(clippy::needless_pass_by_value, reason = "shorter to call")]
 pub(crate) fn draft(event_type: &str, state_key: Option<&str>, content: Value) -> Draft {
     Draft {
         event_type: event_type.into(),

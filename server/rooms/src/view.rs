@@ -52,8 +52,8 @@ impl RoomView {
     }
 
     /// The entry, if it was read.
-    pub(crate) fn state(&self, event_type: TypeNid, key: StateKeyNid) -> Option<Option<EventNid>> {
-        self.state.get(&(event_type, key)).copied()
+    pub(crate) fn state(&self, event_type: TypeNid, key: StateKeyNid) -> Option<&Option<EventNid>> {
+        self.state.get(&(event_type, key))
     }
 
     /// Notes an entry.

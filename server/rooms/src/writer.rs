@@ -226,7 +226,7 @@ impl<'a> RoomWriter<'a> {
             return Ok(self.membership_of(key).await?.map(|record| record.event));
         }
         if let Some(event) = self.view.state(event_type, key) {
-            return Ok(event);
+            return Ok(*event);
         }
         let event = if self.is_new { None } else { STATE.get(&self.tx, (self.room(), event_type, key)).await? };
         Arc::make_mut(&mut self.view).set_state(event_type, key, event);
