@@ -118,10 +118,11 @@ impl Setup {
     }
 }
 
-/// The usual admin port where it is free, otherwise one that the system chooses at each start.
+/// The usual admin port for the usual server where it is free, otherwise one that the system chooses at each start.
 pub(crate) fn choose_admin_port(client_port: u16) -> u16 {
     let address = SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT));
-    if client_port != ADMIN_PORT && hearth_supervisor::port::check(address).is_ok() { ADMIN_PORT } else { 0 }
+    let is_free = || hearth_supervisor::port::check(address).is_ok();
+    if !Folder::is_overridden() && client_port != ADMIN_PORT && is_free() { ADMIN_PORT } else { 0 }
 }
 
 fn is_server_name(name: &str) -> bool {

@@ -133,7 +133,7 @@ impl Desktop {
                 })?;
                 (ready.admin, ready.token_file)
             }
-            (state, _) => return Err(CommandError::new(ErrorCode::NotRunning, summary(state))),
+            _ => return Err(CommandError::new(ErrorCode::NotRunning, summary(&status))),
         };
         let token = std::fs::read_to_string(&token_file)
             .map_err(|error| CommandError::io("Reading", &token_file, &error))?
@@ -179,20 +179,19 @@ impl Desktop {
     /// Starts the server and waits until it answers or has failed once: a first run is no time for patient restarts.
     async fn start_and_wait(&self) -> Result<(), CommandError> {
         self.start().await?;
-        let mut status = self.server.subscribe();
-        let settled = status.wait_for(|status| !matches!(status.state, State::Starting | State::Stopping)).await;
-        let state = settled.map_or(State::Stopped, |status| status.state.clone());
-        if state.is_up() {
+        let mut changes = self.server.subscribe();
+        let settled = changes.wait_for(|status| !matches!(status.state, State::Starting | State::Stopping)).await;
+        let status = settled.map_or_else(|_| self.server.status(), |status| status.clone());
+        if status.state.is_up() {
             return Ok(());
         }
         self.server.stop().await;
         self.undo_untouched();
-        let code = match &state {
-            State::Crashed { reason: CrashReason::PortTaken(_), .. } => ErrorCode::PortTaken,
-            _ => ErrorCode::StartFailed,
+        let (code, field) = match &status.state {
+            State::Crashed { reason: CrashReason::PortTaken(_), .. } => (ErrorCode::PortTaken, Some(Field::Port)),
+            _ => (ErrorCode::StartFailed, None),
         };
-        let field = (code == ErrorCode::PortTaken).then_some(Field::Port);
-        Err(CommandError { field, ..CommandError::new(code, summary(&state)) })
+        Err(CommandError { field, ..CommandError::new(code, summary(&status)) })
     }
 
     /// A first start that failed before the server wrote anything leaves every answer open again.

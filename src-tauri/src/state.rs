@@ -81,7 +81,7 @@ impl DesktopState {
         let log_file = folder.log();
         Self {
             state: state_name(&status.state),
-            summary: summary(&status.state),
+            summary: summary(status),
             advice: advice(&status.state),
             next: match setup_step {
                 Some(_) if status.state.is_up() => NextAction::SetUp,
@@ -140,8 +140,8 @@ fn state_name(state: &State) -> &'static str {
 }
 
 /// What is the case, in one sentence.
-pub(crate) fn summary(state: &State) -> String {
-    match state {
+pub(crate) fn summary(status: &Status) -> String {
+    match &status.state {
         State::NotSetUp => "Your server is not set up yet.".to_owned(),
         State::Starting => "Your server is starting.".to_owned(),
         State::Running => "Your server is running.".to_owned(),
@@ -150,7 +150,8 @@ pub(crate) fn summary(state: &State) -> String {
         State::Stopped => "Your server is stopped.".to_owned(),
         State::Crashed { reason: CrashReason::PortTaken(taken), .. } => format!("{taken}."),
         State::Crashed { reason: CrashReason::Configuration, .. } => {
-            "Your server does not start: its configuration is not valid.".to_owned()
+            let why = last_words(status).unwrap_or("its configuration is not valid.");
+            format!("Your server does not start: {why}")
         }
         State::Crashed { reason: CrashReason::Spawn(error), .. } => {
             format!("Your server's program could not be started: {error}.")
@@ -163,6 +164,11 @@ pub(crate) fn summary(state: &State) -> String {
     }
 }
 
+/// The server's own sentence about why it left, by which `hearth` ends its log: `hearth: The reason.`
+fn last_words(status: &Status) -> Option<&str> {
+    status.last_crash.as_ref()?.log.iter().rev().find_map(|line| line.strip_prefix("hearth: "))
+}
+
 /// What to do about it, in one sentence.
 fn advice(state: &State) -> Option<String> {
     let advice = match state {
@@ -173,7 +179,7 @@ fn advice(state: &State) -> Option<String> {
             "Stop that program, or choose another port in hearth.toml, then start the server again."
         }
         State::Crashed { reason: CrashReason::Configuration, .. } => {
-            "The last log lines name the key and the line; correct hearth.toml, then start the server again."
+            "Mend that, then start the server again. Its configuration is hearth.toml in the server's folder."
         }
         State::Crashed { reason: CrashReason::Spawn(_), .. } => "Install Hearth again, then start the server.",
         State::Crashed { .. } => "The last log lines say why. Start it again when you have seen to it.",
@@ -298,6 +304,22 @@ mod tests {
                 (&json!(name), &json!(next), &json!(summary))
             );
         }
+    }
+
+    #[test]
+    fn the_servers_own_words_come_first() {
+        let mut status = Status {
+            state: State::Crashed { reason: CrashReason::Configuration, crash_loop: false, retry_in: None },
+            pid: None,
+            ready: None,
+            restarts: 0,
+            last_crash: None,
+        };
+        assert_eq!(summary(&status), "Your server does not start: its configuration is not valid.");
+        let log =
+            vec!["INFO starting".to_owned(), "hearth: hearth.toml:3: there is no key `x`".to_owned(), String::new()];
+        status.last_crash = Some(Crash { at: SystemTime::UNIX_EPOCH, reason: CrashReason::Configuration, log });
+        assert_eq!(summary(&status), "Your server does not start: hearth.toml:3: there is no key `x`");
     }
 
     #[test]
