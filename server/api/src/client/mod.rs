@@ -16,6 +16,7 @@ mod discovery;
 pub mod error;
 pub mod extract;
 mod observe;
+mod optional;
 pub mod rate_limit;
 mod room_read;
 mod room_write;

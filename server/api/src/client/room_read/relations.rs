@@ -16,7 +16,7 @@ use ruma::{
 };
 
 use super::reader;
-use crate::client::{ApiError, Args, ClientState, route};
+use crate::client::{ApiError, Args, ClientState, optional::Optional, route};
 
 pub(super) fn routes() -> Router<ClientState> {
     let router = route(Router::new(), relations);
@@ -96,8 +96,11 @@ async fn read(
 }
 
 /// `GET /rooms/{roomId}/threads`
-async fn threads(state: ClientState, args: Args<get_threads::Request>) -> Result<get_threads::Response, ApiError> {
-    let get_threads::Request { room_id, from, include, limit, .. } = args.request;
+async fn threads(
+    state: ClientState,
+    args: Args<Optional<get_threads::Request>>,
+) -> Result<get_threads::Response, ApiError> {
+    let get_threads::Request { room_id, from, include, limit, .. } = args.request.0;
     let limit = limit.map(Into::into);
     let participated = include == IncludeThreads::Participated;
     let page = state.rooms.threads(&room_id, &reader(&args.session), from.as_deref(), limit, participated).await?;

@@ -8,7 +8,7 @@ use ruma::api::client::{
     room::{Visibility, aliases},
 };
 
-use crate::client::{ApiError, Args, ClientState, route};
+use crate::client::{ApiError, Args, ClientState, optional::Optional, route};
 
 pub(super) fn routes() -> Router<ClientState> {
     let router = route::<create_alias::v3::Request, _, _>(Router::new(), create);
@@ -16,7 +16,7 @@ pub(super) fn routes() -> Router<ClientState> {
     let router = route::<delete_alias::v3::Request, _, _>(router, delete);
     let router = route::<aliases::v3::Request, _, _>(router, list);
     let router = route::<get_room_visibility::v3::Request, _, _>(router, get_visibility);
-    route::<set_room_visibility::v3::Request, _, _>(router, set_visibility)
+    route::<Optional<set_room_visibility::v3::Request>, _, _>(router, set_visibility)
 }
 
 async fn create(
@@ -59,7 +59,7 @@ async fn get_visibility(
 
 async fn set_visibility(
     state: ClientState,
-    Args { request, session, .. }: Args<set_room_visibility::v3::Request>,
+    Args { request: Optional(request), session, .. }: Args<Optional<set_room_visibility::v3::Request>>,
 ) -> Result<set_room_visibility::v3::Response, ApiError> {
     let published = match request.visibility {
         Visibility::Public => true,

@@ -13,7 +13,7 @@ use ruma::{
     events::receipt::ReceiptThread,
 };
 
-use crate::client::{ApiError, Args, ClientState};
+use crate::client::{ApiError, Args, ClientState, optional::Optional};
 
 fn marking<'a>(session: &'a Session, room: &'a RoomId) -> Marking<'a> {
     Marking { user: &session.user_id, device: &session.device_id, room }
@@ -22,9 +22,9 @@ fn marking<'a>(session: &'a Session, room: &'a RoomId) -> Marking<'a> {
 /// [`PUT /rooms/{roomId}/typing/{userId}`](https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidtypinguserid)
 pub(super) async fn typing(
     state: ClientState,
-    args: Args<create_typing_event::v3::Request>,
+    args: Args<Optional<create_typing_event::v3::Request>>,
 ) -> Result<create_typing_event::v3::Response, ApiError> {
-    let Args { request, session, .. } = args;
+    let Args { request: Optional(request), session, .. } = args;
     if request.user_id != session.user_id {
         return Err(ApiError::forbidden("Nobody types for others."));
     }
