@@ -241,6 +241,16 @@ test("the dashboard comes back by itself after the server was killed", async () 
   await hearth.run();
   await page.getByText("The connection to the server is lost.").waitFor({ state: "detached" });
   await shows(page.getByTestId("count-users"), users.trim());
+
+  // The log goes on behind the lines of the process that was killed.
+  await go(page, "Logs");
+  const starts = page.getByRole("log").locator(".line", { hasText: "ready" });
+  await starts.first().waitFor();
+  const before = await starts.count();
+  await hearth.kill();
+  await page.getByText("Not connected").waitFor();
+  await hearth.run();
+  await starts.nth(before).waitFor();
   await context.close();
 });
 

@@ -442,7 +442,7 @@ export interface components {
             level: components["schemas"]["LogLevel"];
             /**
              * Format: int64
-             * @description Numbers the lines of this process, from 1.
+             * @description Numbers the lines without gaps, beyond those of earlier processes.
              */
             seq: number;
             /** @description The module that wrote it. */

@@ -2,8 +2,9 @@
 import { API, type ChangedTopic, type LiveEvent, type Overview } from "../api/client";
 import { transport } from "../api/transport";
 
-/** Seconds that the sparklines show. */
-export const HISTORY_SECONDS = 300;
+/** Seconds that the sparklines show at most, and at least. */
+const HISTORY_SECONDS = 300;
+const SHORTEST_SECONDS = 60;
 /** A rate over a longer interval than this is no point on a curve of seconds. */
 const LONGEST_INTERVAL = 5;
 
@@ -16,6 +17,13 @@ class Live {
   connection = $state<Connection>("connecting");
   /** Columns of the same length; `null` is a gap. Replaced, never changed in place. */
   history = $state.raw<{ at: number[] } & Record<Series, (number | null)[]>>(emptyHistory());
+
+  /** Seconds that the sparklines show now: as long as there is history, within bounds. */
+  span = $derived.by(() => {
+    const { at } = this.history;
+    const known = (at.at(-1) ?? 0) - (at[0] ?? 0);
+    return Math.min(Math.max(known, SHORTEST_SECONDS), HISTORY_SECONDS);
+  });
 
   private listeners = new Set<(topics: ChangedTopic[]) => void>();
 

@@ -51,7 +51,7 @@ impl From<&tracing::Level> for LogLevel {
 /// One log line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
-    /// Numbers the lines of this process, from 1.
+    /// Numbers the lines without gaps, beyond those of earlier processes.
     pub seq: u64,
     /// When, in Unix milliseconds.
     pub at: u64,
@@ -99,10 +99,12 @@ pub struct LogPage {
 #[derive(Debug)]
 pub struct LogRing {
     capacity: usize,
+    /// The number of the first line.
+    first_seq: u64,
     lines: Mutex<Lines>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
     last_seq: u64,
     kept: VecDeque<LogLine>,
@@ -115,23 +117,35 @@ impl Default for LogRing {
 }
 
 impl LogRing {
-    /// A ring for at most `capacity` lines.
+    /// A ring for at most `capacity` lines. Numbers begin at the time in microseconds, so that a reader who saw
+    /// an earlier process goes on with this one.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), lines: Mutex::default() }
+        Self::starting_at(
+            capacity,
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_micros() as u64),
+        )
     }
 
-    /// The number of the newest line; 0 before the first.
+    fn starting_at(capacity: usize, first_seq: u64) -> Self {
+        let lines = Lines { last_seq: first_seq - 1, kept: VecDeque::new() };
+        Self { capacity: capacity.max(1), first_seq, lines: Mutex::new(lines) }
+    }
+
+    /// The number of the newest line, of the last process before the first.
     pub fn last_seq(&self) -> u64 {
         self.lock().last_seq
     }
 
-    /// Reads forward: the oldest `limit` lines after number `after` that pass the filter.
+    /// Reads forward: the oldest `limit` lines after number `after` that pass the filter. A number that has not
+    /// been reached is from before the clock was set back: then everything is new.
     pub fn after(&self, after: u64, filter: &LogFilter, limit: usize) -> LogPage {
         let lines = self.lock();
+        let before_all = self.first_seq - 1;
+        let after = if after > lines.last_seq { before_all } else { after.max(before_all) };
         let oldest = lines.kept.front().map_or(lines.last_seq + 1, |line| line.seq);
         let missed = oldest.saturating_sub(after + 1);
         let start = lines.kept.partition_point(|line| line.seq <= after);
-        let mut page = LogPage { lines: Vec::new(), next: lines.last_seq.max(after), missed };
+        let mut page = LogPage { lines: Vec::new(), next: lines.last_seq, missed };
         for line in lines.kept.iter().skip(start).filter(|line| filter.passes(line)) {
             if page.lines.len() == limit {
                 page.next = page.lines.last().map_or(after, |line| line.seq);
@@ -287,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_forgets_its_oldest_lines_and_says_so() {
-        let ring = LogRing::new(3);
+        let ring = LogRing::starting_at(3, 1);
         let everything = LogFilter::default();
         assert_eq!(ring.after(0, &everything, 10), LogPage { lines: vec![], next: 0, missed: 0 });
         for text in ["a", "b", "c", "d", "e"] {
@@ -299,13 +313,29 @@ mod tests {
         assert_eq!((texts(&page), page.next, page.missed), (vec!["d"], 4, 0));
         let page = ring.after(page.next, &everything, 1);
         assert_eq!((texts(&page), page.next, page.missed), (vec!["e"], 5, 0));
+        let page = ring.after(77, &everything, 10);
+        assert_eq!((texts(&page), page.next), (vec!["c", "d", "e"], 5), "77 was before the clock was set back");
         let page = ring.newest(&everything, 2);
         assert_eq!((texts(&page), page.next), (vec!["d", "e"], 5));
     }
 
     #[test]
+    fn a_reader_of_an_earlier_process_goes_on() {
+        let everything = LogFilter::default();
+        let old = LogRing::starting_at(3, 1000);
+        old.push(line("a", LogLevel::Info));
+        let seen = old.after(0, &everything, 10);
+        assert_eq!((seen.next, seen.missed), (1000, 0));
+        let new = LogRing::starting_at(3, 5000);
+        assert_eq!(new.after(seen.next, &everything, 10), LogPage { lines: vec![], next: 4999, missed: 0 });
+        new.push(line("b", LogLevel::Info));
+        let page = new.after(seen.next, &everything, 10);
+        assert_eq!((texts(&page), page.next, page.missed), (vec!["b"], 5000, 0));
+    }
+
+    #[test]
     fn filters_by_level_and_text() {
-        let ring = LogRing::new(10);
+        let ring = LogRing::starting_at(10, 1);
         ring.push(line("Server ready", LogLevel::Info));
         ring.push(line("slow commit", LogLevel::Warn));
         ring.push(line("READY to fail", LogLevel::Error));
@@ -321,7 +351,7 @@ mod tests {
 
     #[test]
     fn events_become_lines_with_fields_and_spans() {
-        let ring = Arc::new(LogRing::new(10));
+        let ring = Arc::new(LogRing::starting_at(10, 1));
         let subscriber = tracing_subscriber::registry().with(LogLayer::new(ring.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let outer = tracing::info_span!("request", method = "GET", status = tracing::field::Empty);
