@@ -4,6 +4,8 @@ mod create;
 mod directory;
 mod events;
 mod membership;
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use hearth_accounts::AccountError;
