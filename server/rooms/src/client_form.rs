@@ -72,7 +72,7 @@ impl Rooms {
         Ok(written)
     }
 
-    /// Serializes events of a room's state for a client. They carry no aggregations, which are for timelines alone.
+    /// Serializes events of one room's state for a client. They carry no aggregations, which are for timelines alone.
     pub async fn client_state(
         &self,
         tx: &Transaction,
@@ -81,8 +81,11 @@ impl Rooms {
     ) -> Result<Vec<Raw<AnyStateEvent>>, RoomError> {
         let now = MilliSecondsSinceUnixEpoch::now();
         let mut written = Vec::with_capacity(events.len());
+        let Some(first) = events.first() else { return Ok(written) };
+        let user = self.find_state_key(tx, reader.user.as_str()).await?;
+        let view = self.view_of(tx, first.stored.room, user).await?;
         for event in events {
-            let unsigned = self.unsigned(tx, reader, event, now).await?;
+            let unsigned = self.unsigned(tx, &view, reader, event, None, now).await?;
             written.push(to_client(&event.pdu, &unsigned, reader.with_room_id).cast_unchecked());
         }
         Ok(written)
@@ -99,7 +102,7 @@ impl Rooms {
         now: MilliSecondsSinceUnixEpoch,
         related: Related,
     ) -> Result<Raw<AnyTimelineEvent>, RoomError> {
-        let mut unsigned = self.unsigned(tx, reader, event, now).await?;
+        let mut unsigned = self.unsigned(tx, view, reader, event, Some(at), now).await?;
         unsigned.membership = Some(view.membership_after(at).unwrap_or(Membership::Leave).as_str().to_owned());
         if event.redaction.is_none() && related != Related::Nothing {
             unsigned.relations = Box::pin(self.aggregate(tx, view, reader, event, now, related)).await?;
@@ -107,12 +110,14 @@ impl Rooms {
         Ok(to_client(&event.pdu, &unsigned, reader.with_room_id))
     }
 
-    /// What `unsigned` holds wherever the event is shown.
+    /// What `unsigned` holds wherever the event is shown. `at` is where it stands, if that is known.
     async fn unsigned(
         &self,
         tx: &Transaction,
+        view: &View,
         reader: &Reader<'_>,
         event: &LoadedEvent,
+        at: Option<&Versionstamp>,
         now: MilliSecondsSinceUnixEpoch,
     ) -> Result<UnsignedData, RoomError> {
         let stored = &event.stored;
@@ -128,7 +133,9 @@ impl Rooms {
         }
         if let Some(replaced) = stored.replaces {
             let replaced = self.load_event(tx, replaced).await?;
-            unsigned.prev_content = Some(replaced.pdu.content.clone());
+            if self.may_see_replaced(tx, view, reader, event, at, &replaced).await? {
+                unsigned.prev_content = Some(replaced.pdu.content.clone());
+            }
             unsigned.replaces_state = Some(replaced.pdu.event_id.clone());
         }
         if let Some(redaction) = &event.redaction {
@@ -136,6 +143,32 @@ impl Rooms {
             unsigned.redacted_because = Some(to_client(&redaction.pdu, &none, reader.with_room_id));
         }
         Ok(unsigned)
+    }
+
+    /// Whether the reader "has permission to see the previous content" of a state event: they may see the event that it
+    /// replaced, or were a member when it was replaced, or it is about themselves.
+    async fn may_see_replaced(
+        &self,
+        tx: &Transaction,
+        view: &View,
+        reader: &Reader<'_>,
+        event: &LoadedEvent,
+        at: Option<&Versionstamp>,
+        replaced: &LoadedEvent,
+    ) -> Result<bool, RoomError> {
+        if view.sees_everything() || event.pdu.is_state("m.room.member", reader.user.as_str()) {
+            return Ok(true);
+        }
+        let known = match at {
+            Some(at) => Some(at.clone()),
+            None => keys::EVENT_AT.get_snapshot(tx, (event.stored.nid,)).await?,
+        };
+        if known.is_some_and(|at| view.membership_before(&at) == Some(Membership::Join)) {
+            return Ok(true);
+        }
+        let is_visibility = replaced.pdu.is_state("m.room.history_visibility", "");
+        let at = keys::EVENT_AT.get_snapshot(tx, (replaced.stored.nid,)).await?;
+        Ok(at.is_some_and(|at| view.can_see_event(&at, false, is_visibility)))
     }
 
     /// Bundled [aggregations](https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events).

@@ -110,7 +110,7 @@ impl View {
 
     /// [`Self::can_see`] with the two facts about the event taken apart: whether it is the user's own member event,
     /// and whether it is the room's history visibility.
-    fn can_see_event(&self, at: &Versionstamp, is_own: bool, is_visibility: bool) -> bool {
+    pub(crate) fn can_see_event(&self, at: &Versionstamp, is_own: bool, is_visibility: bool) -> bool {
         let visibility = self.visibility.0.before(at);
         let membership = self.membership_before(at);
         self.allows(at, visibility, membership)
@@ -139,7 +139,8 @@ impl View {
         self.members.0.after(at).copied()
     }
 
-    fn membership_before(&self, at: &Versionstamp) -> Option<Membership> {
+    /// The user's membership right before the event at `at`.
+    pub(crate) fn membership_before(&self, at: &Versionstamp) -> Option<Membership> {
         self.members.0.before(at).copied()
     }
 
@@ -191,6 +192,17 @@ impl View {
     /// Whether the user is joined and has been since before `at`, so that everything from there on is visible.
     pub fn sees_all_from(&self, at: &Versionstamp) -> bool {
         matches!(self.known_members().last(), Some((from, Membership::Join)) if from < at)
+    }
+
+    /// Whether nothing of the room's history is hidden from the user: a member, and a room that never was less than shared.
+    pub(crate) fn sees_everything(&self) -> bool {
+        self.current_membership() == Some(Membership::Join)
+            && self
+                .visibility
+                .0
+                .entries
+                .iter()
+                .all(|(_, visibility)| !matches!(visibility, HistoryVisibility::Invited | HistoryVisibility::Joined))
     }
 
     /// Whether anything of the room's history can be visible: who never could see anything is told that they are no
