@@ -5,7 +5,7 @@ use std::{io::Write, path::Path, sync::Arc, time::Duration};
 use axum::Router;
 use hearth_api::{
     admin::{self, AdminParts, AdminToken, logs::LogRing},
-    client::{self, ApiError, ClientParts, ClientState, RateLimiter},
+    client::{self, ApiError, ClientParts, ClientState, InFlight, RateLimiter},
     metrics::Metrics,
 };
 use serde::Serialize;
@@ -102,6 +102,7 @@ async fn run(
         transitory: databases.transitory.clone(),
         sync: databases.sync.clone(),
         default_room_version: config.default_room_version.clone(),
+        in_flight: InFlight::default(),
         limiter: RateLimiter::new(config.rate_limit),
         metrics: metrics.clone(),
         stopping: stopping.clone(),

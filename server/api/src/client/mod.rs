@@ -15,6 +15,7 @@ mod account;
 mod discovery;
 pub mod error;
 pub mod extract;
+mod in_flight;
 mod observe;
 mod optional;
 pub mod rate_limit;
@@ -27,6 +28,7 @@ use axum::{Router, middleware};
 
 pub use error::ApiError;
 pub use extract::{Args, route};
+pub use in_flight::InFlight;
 pub use rate_limit::RateLimiter;
 pub use state::{ClientParts, ClientState};
 

@@ -9,7 +9,7 @@ use hearth_transitory::Transitory;
 use ruma::{OwnedServerName, RoomVersionId};
 use tokio_util::sync::CancellationToken;
 
-use super::RateLimiter;
+use super::{InFlight, RateLimiter};
 use crate::metrics::Metrics;
 
 /// The state of every handler. Cheap to clone; the parts are its fields (`state.rooms`).
@@ -49,6 +49,8 @@ pub struct ClientParts {
     pub sync: SyncEngine,
     /// Version of new rooms.
     pub default_room_version: RoomVersionId,
+    /// Sends whose answers their own device's sync must not overtake.
+    pub in_flight: InFlight,
     /// Too many requests.
     pub limiter: RateLimiter,
     /// Figures for the dashboard.

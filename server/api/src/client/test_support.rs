@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use futures_util::future::BoxFuture;
-use hearth_accounts::{Accounts, AccountsConfig, NewDevice, NewUser, PasswordCost, RegistrationMode};
+use hearth_accounts::{Accounts, AccountsConfig, NewDevice, NewUser, PasswordCost, RegistrationMode, Session};
 use hearth_protocol::SigningKey;
 use hearth_rooms::{PushRules, Rooms, RoomsConfig};
 use hearth_store::Store;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{ClientParts, ClientState, RateLimiter, assemble, router};
+use super::{ClientParts, ClientState, InFlight, RateLimiter, assemble, router};
 use crate::metrics::Metrics;
 
 /// Password of every test user.
@@ -87,6 +87,7 @@ impl TestApi {
             rooms,
             transitory,
             default_room_version: RoomVersionId::V12,
+            in_flight: InFlight::default(),
             limiter: RateLimiter::new(false),
             metrics: Arc::new(Metrics::new()),
             stopping: CancellationToken::new(),
@@ -127,4 +128,9 @@ impl TestApi {
         }
         self.send(request.body(body.into()).unwrap()).await
     }
+}
+
+/// A session of no account.
+pub(crate) fn session(user: &str, device: &str) -> Session {
+    Session { user_id: user.try_into().unwrap(), device_id: device.into(), admin: false }
 }

@@ -24,6 +24,7 @@ async fn send(
     room_id: &RoomId,
     draft: Draft,
 ) -> Result<OwnedEventId, ApiError> {
+    let _sending = state.in_flight.begin(session);
     Ok(state.rooms.send(room_id, &session.user_id, draft).await?)
 }
 

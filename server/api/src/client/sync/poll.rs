@@ -14,6 +14,7 @@ use crate::client::{ApiError, Args, ClientState};
 /// Answers when there is something new, or when the time is over.
 pub(super) async fn sync(state: ClientState, args: Args<Request>) -> Result<Response, ApiError> {
     let answer = state.sync.sync(&args.session.user_id, &args.session.device_id, &args.request.0).await?;
+    state.in_flight.settle(&args.session).await;
     Ok(Response(answer))
 }
 
