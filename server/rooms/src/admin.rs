@@ -12,20 +12,13 @@ use serde_json::value::RawValue;
 
 use crate::{
     EventNid, Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
-    keys::{COUNTER, EVENT, MEMBER, PUBLISHED, ROOM, ROOM_NID, SERVER_USERS, STATE, STATE_KEY, TYPE, TYPE_NID},
+    keys::{COUNTER, EVENT, MEMBER, PUBLISHED, ROOM, SERVER_USERS, STATE},
+    publish::counter,
     records::{EventRecord, MembershipRecord, RoomRecord},
 };
 
 /// Rooms read in one transaction while counting and listing; keeps each far below the store's limits.
 const ROOMS_PER_TRANSACTION: usize = 2000;
-
-/// Kinds of counters, see `keys.rs`.
-mod counter {
-    pub(super) const EVENTS: u64 = 1;
-    pub(super) const JOINED: u64 = 2;
-    pub(super) const INVITED: u64 = 3;
-    pub(super) const MESSAGES: u64 = 4;
-}
 
 /// Numbers over all rooms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -184,10 +177,9 @@ impl Rooms {
     /// Numbers over all rooms: two reads.
     pub async fn totals(&self) -> Result<RoomTotals, RoomError> {
         let tx = self.store.begin();
-        let all = RoomNid(0);
         Ok(RoomTotals {
-            events: COUNTER.get_snapshot(&tx, (all, counter::EVENTS)).await?.unwrap_or(0),
-            messages: COUNTER.get_snapshot(&tx, (all, counter::MESSAGES)).await?.unwrap_or(0),
+            events: COUNTER.get_snapshot(&tx, (counter::ALL_ROOMS, counter::EVENTS)).await?.unwrap_or(0),
+            messages: COUNTER.get_snapshot(&tx, (counter::ALL_ROOMS, counter::MESSAGES)).await?.unwrap_or(0),
         })
     }
 
@@ -204,7 +196,7 @@ impl Rooms {
             let mut names = HashMap::new();
             for chunk in records.chunks(ROOMS_PER_TRANSACTION) {
                 let tx = self.store.begin();
-                let types = shown_types(&tx).await?;
+                let types = self.shown_types(&tx).await?;
                 for (nid, record) in chunk {
                     names.insert(*nid, names_of(&tx, *nid, record, &types).await?);
                 }
@@ -227,7 +219,7 @@ impl Rooms {
         }
         let total = records.len();
         let tx = self.store.begin();
-        let types = shown_types(&tx).await?;
+        let types = self.shown_types(&tx).await?;
         let mut rooms = Vec::new();
         for (nid, record) in records.into_iter().skip(query.offset).take(query.limit) {
             rooms.push(summary(&tx, nid, record, &types).await?);
@@ -238,20 +230,20 @@ impl Rooms {
     /// One room.
     pub async fn room_summary(&self, room_id: &RoomId) -> Result<RoomSummary, RoomError> {
         let tx = self.store.begin();
-        let (nid, record) = find(&tx, room_id).await?;
-        summary(&tx, nid, record, &shown_types(&tx).await?).await
+        let (nid, record) = self.find_record(&tx, room_id).await?;
+        summary(&tx, nid, record, &self.shown_types(&tx).await?).await
     }
 
     /// A room's members, whatever their membership.
     pub async fn list_members(&self, room_id: &RoomId, offset: usize, limit: usize) -> Result<MemberPage, RoomError> {
         let tx = self.store.begin();
-        let (nid, _) = find(&tx, room_id).await?;
+        let (nid, _) = self.find_record(&tx, room_id).await?;
         let mut entries = MEMBER.scan((nid,)).snapshot().all(&tx).await?;
         let total = entries.len();
         entries.sort_by_key(|((_, user), record)| (rank(record.membership), *user));
         let mut members = Vec::new();
         for ((_, user), record) in entries.into_iter().skip(offset).take(limit) {
-            members.push(member(&tx, user, &record).await?);
+            members.push(self.member(&tx, user, &record).await?);
         }
         Ok(MemberPage { members, total })
     }
@@ -259,14 +251,14 @@ impl Rooms {
     /// A room's current state, members not included.
     pub async fn list_state(&self, room_id: &RoomId) -> Result<Vec<StateEntry>, RoomError> {
         let tx = self.store.begin();
-        let (nid, _) = find(&tx, room_id).await?;
+        let (nid, _) = self.find_record(&tx, room_id).await?;
         let mut entries = Vec::new();
         for ((_, event_type, state_key), event) in STATE.scan((nid,)).snapshot().all(&tx).await? {
             let record = event_record(&tx, event).await?;
             let shown = parse(&record.json)?;
             entries.push(StateEntry {
-                event_type: type_name(&tx, event_type).await?,
-                state_key: key_name(&tx, state_key).await?,
+                event_type: self.type_name(&tx, event_type).await?.to_string(),
+                state_key: self.state_key_name(&tx, state_key).await?.to_string(),
                 event_id: record.event_id,
                 sender: shown.sender,
                 origin_server_ts: shown.origin_server_ts,
@@ -275,6 +267,37 @@ impl Rooms {
         }
         entries.sort_by(|a, b| (&a.event_type, &a.state_key).cmp(&(&b.event_type, &b.state_key)));
         Ok(entries)
+    }
+
+    async fn find_record(&self, tx: &Transaction, room_id: &RoomId) -> Result<(RoomNid, RoomRecord), RoomError> {
+        let nid = self.find_room(tx, room_id).await?.ok_or(RoomError::RoomNotFound)?;
+        let record = ROOM.get_snapshot(tx, (nid,)).await?.ok_or(RoomError::RoomNotFound)?;
+        Ok((nid, record))
+    }
+
+    async fn shown_types(&self, tx: &Transaction) -> Result<ShownTypes, RoomError> {
+        Ok(ShownTypes {
+            name: self.find_type(tx, "m.room.name").await?,
+            alias: self.find_type(tx, "m.room.canonical_alias").await?,
+            topic: self.find_type(tx, "m.room.topic").await?,
+            encryption: self.find_type(tx, "m.room.encryption").await?,
+        })
+    }
+
+    async fn member(
+        &self,
+        tx: &Transaction,
+        user: StateKeyNid,
+        record: &MembershipRecord,
+    ) -> Result<RoomMember, RoomError> {
+        let event = parse(&event_record(tx, record.event).await?.json)?;
+        Ok(RoomMember {
+            user_id: self.state_key_name(tx, user).await?.to_string(),
+            membership: record.membership,
+            displayname: event.content::<MemberContent>().displayname,
+            sender: self.state_key_name(tx, record.sender).await?.to_string(),
+            since: event.origin_server_ts,
+        })
     }
 
     async fn all_records(&self) -> Result<Vec<(RoomNid, RoomRecord)>, RoomError> {
@@ -317,21 +340,6 @@ fn rank(membership: Membership) -> u8 {
         Membership::Ban => 3,
         Membership::Leave => 4,
     }
-}
-
-async fn find(tx: &Transaction, room_id: &RoomId) -> Result<(RoomNid, RoomRecord), RoomError> {
-    let nid = ROOM_NID.get_snapshot(tx, (room_id.as_str(),)).await?.ok_or(RoomError::RoomNotFound)?;
-    let record = ROOM.get_snapshot(tx, (nid,)).await?.ok_or(RoomError::RoomNotFound)?;
-    Ok((nid, record))
-}
-
-async fn shown_types(tx: &Transaction) -> Result<ShownTypes, RoomError> {
-    Ok(ShownTypes {
-        name: TYPE_NID.get_snapshot(tx, ("m.room.name",)).await?,
-        alias: TYPE_NID.get_snapshot(tx, ("m.room.canonical_alias",)).await?,
-        topic: TYPE_NID.get_snapshot(tx, ("m.room.topic",)).await?,
-        encryption: TYPE_NID.get_snapshot(tx, ("m.room.encryption",)).await?,
-    })
 }
 
 /// The state event of this type with the empty state key.
@@ -402,43 +410,6 @@ async fn summary(
         version: record.version,
         last_event_ts: record.last_event_ts,
     })
-}
-
-async fn member(tx: &Transaction, user: StateKeyNid, record: &MembershipRecord) -> Result<RoomMember, RoomError> {
-    let event = parse(&event_record(tx, record.event).await?.json)?;
-    Ok(RoomMember {
-        user_id: key_name(tx, user).await?,
-        membership: record.membership,
-        displayname: event.content::<MemberContent>().displayname,
-        sender: key_name(tx, record.sender).await?,
-        since: event.origin_server_ts,
-    })
-}
-
-async fn key_name(tx: &Transaction, nid: StateKeyNid) -> Result<String, RoomError> {
-    // The empty state key is preassigned and need not be stored.
-    if nid == StateKeyNid::EMPTY {
-        return Ok(String::new());
-    }
-    let missing = || RoomError::Corrupt(format!("state key {} has no text", nid.0));
-    STATE_KEY.get_snapshot(tx, (nid,)).await?.ok_or_else(missing)
-}
-
-async fn type_name(tx: &Transaction, nid: TypeNid) -> Result<String, RoomError> {
-    let preassigned = match nid {
-        TypeNid::CREATE => "m.room.create",
-        TypeNid::POWER_LEVELS => "m.room.power_levels",
-        TypeNid::JOIN_RULES => "m.room.join_rules",
-        TypeNid::THIRD_PARTY_INVITE => "m.room.third_party_invite",
-        TypeNid::MEMBER => "m.room.member",
-        TypeNid::REDACTION => "m.room.redaction",
-        TypeNid::HISTORY_VISIBILITY => "m.room.history_visibility",
-        _ => {
-            let missing = || RoomError::Corrupt(format!("event type {} has no text", nid.0));
-            return TYPE.get_snapshot(tx, (nid,)).await?.ok_or_else(missing);
-        }
-    };
-    Ok(preassigned.to_owned())
 }
 
 /// Contents of state events, as far as they are shown. Every field may be missing or of a wrong

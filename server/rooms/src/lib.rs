@@ -7,6 +7,8 @@
 //! Knows no other database. Its keys are in `keys.rs` and known to nobody else.
 
 pub mod admin;
+#[cfg(test)]
+mod admin_tests;
 pub mod audience;
 #[cfg(test)]
 mod audience_tests;
