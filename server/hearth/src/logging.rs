@@ -11,6 +11,9 @@ use crate::failure::Failure;
 pub(crate) fn start(filter: Option<&str>) -> Result<Arc<LogRing>, Failure> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.map(str::to_owned).or(from_environment).unwrap_or_else(|| "info".to_owned());
+    // It tells the outcome of each rule of each event at the level `info`.
+    let quiet = "ruma_state_res=warn";
+    let filter = if filter.contains("ruma_state_res") { filter } else { format!("{quiet},{filter}") };
     let filter = EnvFilter::try_new(&filter)
         .map_err(|error| Failure::configuration(format!("{filter:?} is no log filter: {error}")))?;
     let ring = Arc::new(LogRing::default());

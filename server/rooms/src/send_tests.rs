@@ -145,3 +145,83 @@ async fn a_transaction_id_sends_once_even_after_a_restart() {
     let (a, b) = tokio::join!(twice(), twice());
     assert_eq!(a.unwrap(), b.unwrap());
 }
+
+#[tokio::test]
+async fn two_processes_on_one_store_do_not_trust_what_they_remember() {
+    let one = rooms();
+    let other = crate::testing::rooms_on(one.store.clone());
+    let room = one.public_room("alice").await;
+    one.change_for_test(&room, "bob", "bob", Change::Join).await.unwrap();
+    for round in 0..3 {
+        let content = json!({ "body": round });
+        one.send_for_test(&room, "bob", "m.room.message", content.clone()).await.unwrap();
+        other.send_for_test(&room, "bob", "m.room.message", content.clone()).await.unwrap();
+        // Both remember Bob as a member by now.
+        other.change_for_test(&room, "alice", "bob", Change::Kick).await.unwrap();
+        let refused = one.send_for_test(&room, "bob", "m.room.message", content.clone()).await;
+        assert!(matches!(refused, Err(RoomError::Forbidden(_))), "round {round}: {refused:?}");
+        one.change_for_test(&room, "bob", "bob", Change::Join).await.unwrap();
+        other.send_for_test(&room, "bob", "m.room.message", content).await.unwrap();
+    }
+    let both = async |server: &Rooms| {
+        for n in 0..20 {
+            server.send_for_test(&room, "bob", "m.room.message", json!({ "body": n })).await.unwrap();
+        }
+    };
+    tokio::join!(both(&one), both(&other));
+    let (events, chain) = timeline(&one, &room).await;
+    assert!(chain, "conflicts are retried");
+    assert_eq!(events.iter().collect::<HashSet<_>>().len(), events.len());
+}
+
+#[tokio::test]
+async fn a_warm_send_reads_little() {
+    let rooms = rooms();
+    let room = rooms.public_room("alice").await;
+    for name in ["bob", "carol", "dora"] {
+        rooms.change_for_test(&room, name, name, Change::Join).await.unwrap();
+    }
+    let send = async |id: &str| {
+        let message = with_transaction(draft("m.room.message", None, json!({ "body": "x" })), "A", id);
+        rooms.send(&room, &user("bob"), message).await.unwrap();
+    };
+    send("cold").await;
+    send("warm").await;
+    let before = rooms.store.stats().reads;
+    for n in 0..10 {
+        send(&n.to_string()).await;
+    }
+    let reads = rooms.store.stats().reads - before;
+    // The room record, its forward extremities, the transaction id.
+    assert!(reads <= 30, "{reads} reads for ten sends");
+}
+
+/// An operation that fails as none should.
+struct Panics;
+
+impl crate::lanes::Operation for Panics {
+    fn run<'a>(
+        &'a self,
+        _: &'a mut crate::writer::RoomWriter<'_>,
+    ) -> futures_util::future::BoxFuture<'a, Result<ruma::OwnedEventId, RoomError>> {
+        panic!("as the test wants it");
+    }
+
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_panic_blocks_no_room() {
+    let rooms = rooms();
+    let room = rooms.public_room("alice").await;
+    let nid = rooms.find_room(&rooms.store.begin(), &room).await.unwrap().unwrap();
+    let panics = rooms.lanes.run(&rooms, nid, std::sync::Arc::new(Panics));
+    let beside = rooms.send_for_test(&room, "alice", "m.room.message", json!({}));
+    let (panicked, beside) = tokio::join!(panics, beside);
+    assert!(panicked.is_err());
+    assert!(matches!(beside, Ok(_) | Err(RoomError::Store(_))), "an answer, and not for ever none: {beside:?}");
+    rooms.send_for_test(&room, "alice", "m.room.message", json!({})).await.unwrap();
+    rooms.close().await;
+}
