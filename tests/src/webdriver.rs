@@ -69,7 +69,7 @@ pub fn signal(pid: u32, name: &str) {
 /// A virtual screen with an environment of its own: display, home, message bus. Ends when it is dropped, and every window with it.
 pub struct Screen {
     _xvfb: Child,
-    _bus: Option<Child>,
+    bus: Option<Child>,
     home: tempfile::TempDir,
     environment: Vec<(OsString, OsString)>,
 }
@@ -118,12 +118,18 @@ impl Screen {
             ("NO_AT_BRIDGE".into(), "1".into()),
             ("GTK_A11Y".into(), "none".into()),
         ];
-        Self { _xvfb: xvfb, _bus: bus, home, environment }
+        Self { _xvfb: xvfb, bus, home, environment }
     }
 
     /// The data folder of the app on this screen.
     pub fn data_folder(&self) -> PathBuf {
         self.home.path().join("server")
+    }
+
+    /// The address of its session bus, where it has one.
+    pub fn bus(&self) -> Option<&str> {
+        let (_, address) = self.environment.iter().find(|(key, _)| key == "DBUS_SESSION_BUS_ADDRESS")?;
+        address.to_str().filter(|_| self.bus.is_some())
     }
 
     /// A program with this screen as its environment; killed when its handle is dropped.
