@@ -77,6 +77,8 @@ pub struct RoomBatch {
     pub standing: Standing,
     /// Publications after this version count; `None`: the room is new to the audience.
     pub since: Option<Version>,
+    /// The audience was in the room at this version, even if it left in between and the room is new to it again.
+    pub known: Option<Version>,
     /// There are publications.
     pub events: bool,
     /// Who types changed.
@@ -112,7 +114,8 @@ impl RoomBatch {
     }
 
     fn new(room: RoomNid, standing: Standing, since: Option<Version>) -> Self {
-        Self { room, standing, since, events: true, typing: since.is_none(), receipts: since.is_none() }
+        let is_new = since.is_none();
+        Self { room, standing, since, known: since, events: true, typing: is_new, receipts: is_new }
     }
 }
 
@@ -276,7 +279,9 @@ impl SyncEngine {
                     Membership::Join => step.joined_at.is_some(),
                     _ => step.before != Some(Membership::Join),
                 };
-                batches.push(RoomBatch::new(step.room, standing, (!is_new).then_some(since)));
+                let mut batch = RoomBatch::new(step.room, standing, (!is_new).then_some(since));
+                batch.known = (step.before == Some(Membership::Join)).then_some(since);
+                batches.push(batch);
             }
             // No longer than the audience has rooms: after more, comparing the rooms' heads is cheaper.
             let limit = memberships.joined.len() + 1;

@@ -14,7 +14,9 @@ async fn timelines_by_type_sender_and_url() {
     let first = world.sync(&alice, json!({})).await;
     world.say(&room, &alice, "a").await;
     world.say(&room, &bob, "b").await;
-    world.send(&room, &bob, "m.room.message", json!({ "msgtype": "m.image", "body": "picture", "url": "mxc://x/y" })).await;
+    world
+        .send(&room, &bob, "m.room.message", json!({ "msgtype": "m.image", "body": "picture", "url": "mxc://x/y" }))
+        .await;
     world.send(&room, &bob, "org.x", json!({ "body": "custom" })).await;
     world.set(&room, &alice, "m.room.topic", json!({ "topic": "t" })).await;
     for (filter, expected) in [
@@ -49,7 +51,8 @@ async fn rooms_state_and_the_rest() {
     assert_eq!(sections(&sync(json!({ "room": { "not_rooms": [one] } })).await), [format!("join {two}")]);
     assert_eq!(sections(&sync(json!({ "room": { "rooms": [one], "not_rooms": [one] } })).await), [""; 0]);
 
-    let filter = json!({ "room": { "rooms": [one], "state": { "types": ["m.room.create"] }, "timeline": { "limit": 1 } } });
+    let filter =
+        json!({ "room": { "rooms": [one], "state": { "types": ["m.room.create"] }, "timeline": { "limit": 1 } } });
     assert_eq!(state(&sync(filter).await["rooms"]["join"][one.as_str()]), ["create"]);
     let none = sync(json!({ "account_data": { "types": [] } })).await;
     assert!(none["account_data"].is_null());
@@ -58,7 +61,8 @@ async fn rooms_state_and_the_rest() {
     let none = sync(json!({ "room": { "account_data": { "not_types": ["m.tag"] } } })).await;
     assert!(none["rooms"]["join"][one.as_str()]["account_data"].is_null());
 
-    let fields = sync(json!({ "event_fields": ["type", "content.creator"], "room": { "timeline": { "limit": 1 } } })).await;
+    let fields =
+        sync(json!({ "event_fields": ["type", "content.creator"], "room": { "timeline": { "limit": 1 } } })).await;
     let event = &fields["rooms"]["join"][one.as_str()]["timeline"]["events"][0];
     assert!(event["sender"].is_null() && event["event_id"].is_null() && event["type"].is_string(), "{event}");
     let federation = sync(json!({ "event_format": "federation" })).await;

@@ -53,7 +53,11 @@ async fn everything_wakes_whom_it_concerns() {
             5 => world.account_data(&bob, None, "org.x", json!({})).await,
             6 => {
                 let now = timers::now();
-                world.transitory.set_presence(&alice, device_id!("A"), PresenceState::Online, Some("x"), now).await.unwrap();
+                world
+                    .transitory
+                    .set_presence(&alice, device_id!("A"), PresenceState::Online, Some("x"), now)
+                    .await
+                    .unwrap();
             }
             _ => world.change(&room, &alice, &bob, Change::Kick).await,
         }

@@ -67,9 +67,8 @@ async fn deltas_are_limited_with_the_state_of_the_gap() {
     assert_eq!(timeline(joined), ["name", "0", "1", "2", "topic"]);
     assert!(joined["timeline"]["limited"].is_null() && state(joined).is_empty());
 
-    let after = world
-        .sync(&alice, json!({ "since": first["next_batch"], "filter": filter, "use_state_after": true }))
-        .await;
+    let after =
+        world.sync(&alice, json!({ "since": first["next_batch"], "filter": filter, "use_state_after": true })).await;
     let joined = &after["rooms"]["join"][room.as_str()];
     assert_eq!(state(joined), ["name", "topic"], "up to the end of the timeline");
     assert!(joined["state"].is_null() && !joined["state_after"].is_null());
@@ -253,7 +252,14 @@ async fn unread_counts_follow_messages_and_receipts() {
 
     let root = world.say(&room, &alice, "root").await;
     let relation = json!({ "rel_type": "m.thread", "event_id": root });
-    world.send(&room, &alice, "m.room.message", json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": relation })).await;
+    world
+        .send(
+            &room,
+            &alice,
+            "m.room.message",
+            json!({ "msgtype": "m.text", "body": "reply", "m.relates_to": relation }),
+        )
+        .await;
     let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
     let threads = world.sync(&bob, json!({ "since": read["next_batch"], "filter": filter })).await;
     let section = &threads["rooms"]["join"][room.as_str()];
@@ -371,7 +377,8 @@ async fn presence_is_for_who_shares_a_room() {
         };
         events.iter().map(show).collect()
     };
-    let first = [world.sync(&alice, json!({})).await, world.sync(&bob, json!({})).await, world.sync(&carol, json!({})).await];
+    let first =
+        [world.sync(&alice, json!({})).await, world.sync(&bob, json!({})).await, world.sync(&carol, json!({})).await];
     assert_eq!(states(&first[0]), [""; 0], "nobody ever was there");
     let now = timers::now();
     let status = Some("hi");

@@ -193,7 +193,8 @@ pub(crate) fn timeline(room: &Value) -> Vec<String> {
 
 /// The same of a state section.
 pub(crate) fn state(room: &Value) -> Vec<String> {
-    let mut events = shown(if room["state_after"].is_null() { &room["state"]["events"] } else { &room["state_after"]["events"] });
+    let mut events =
+        shown(if room["state_after"].is_null() { &room["state"]["events"] } else { &room["state_after"]["events"] });
     events.sort_unstable();
     events
 }

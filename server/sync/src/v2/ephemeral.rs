@@ -37,7 +37,8 @@ impl SyncEngine {
         if (everything || room.typing) && in_room && filter.accepts_type("m.typing") {
             let mut typing = transitory.typing(tx, &info.room_id).await?;
             typing.retain(|user| !asker.ignores(user.as_str()));
-            if room.typing && room.since.is_some() || !typing.is_empty() {
+            // Nobody types: news for a client that has seen the room before.
+            if room.typing && span.since.is_some() || !typing.is_empty() {
                 ephemeral.events.extend(event("m.typing", &json!({ "user_ids": typing })));
             }
         }

@@ -66,7 +66,7 @@ impl SyncEngine {
             } else {
                 span.met.extend(changed.members);
             }
-            let wanted = Wanted { room: room.room, since, until: &until, slice: &slice, members: &heroes };
+            let wanted = Wanted { room, since, until: &until, slice: &slice, members: &heroes };
             entries = self.state_entries(&tx, span, &wanted).await?;
         }
         joined.state = self.state_section(&tx, span, &entries).await?;

@@ -54,6 +54,12 @@ impl LazyMembers {
 pub(crate) struct DeviceMembers(Sent);
 
 impl DeviceMembers {
+    /// The room is told from its beginning: the device relies on nothing that it had before.
+    pub(crate) fn begin(&self, room: RoomNid) {
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.retain(|(of, _), _| *of != room);
+    }
+
     /// Whether a device that has read up to `since` has the member.
     pub(crate) fn has(&self, room: RoomNid, member: StateKeyNid, since: Version) -> bool {
         let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,8 +98,12 @@ mod tests {
         assert!(!lazy.device(user_id!("@a:x"), device_id!("B")).has(room, member, 10));
         device.sent(room, member, Some(10), 20);
         assert!(device.has(room, member, 10), "it has it from the first time");
+        device.begin(RoomNid(9));
+        assert!(device.has(room, member, 20), "another room");
         device.sent(room, member, Some(5), 30);
         assert!(!device.has(room, member, 10), "that response seems to be lost");
         assert!(device.has(room, member, 30));
+        device.begin(room);
+        assert!(!device.has(room, member, 30));
     }
 }

@@ -47,7 +47,7 @@ impl SyncEngine {
             let everything = room.since.is_none() || asker.full_state;
             let slice: TimelineSlice = self.slice(&tx, asker, &view, room, until.clone()).await?;
             let since = if everything { None } else { room.since };
-            let wanted = Wanted { room: room.room, since, until: &until, slice: &slice, members: &[] };
+            let wanted = Wanted { room, since, until: &until, slice: &slice, members: &[] };
             let entries = self.state_entries(&tx, span, &wanted).await?;
             left.state = self.state_section(&tx, span, &entries).await?;
             left.timeline = self.timeline(&tx, asker, &view, &slice, everything).await?;

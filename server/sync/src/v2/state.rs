@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use hearth_rooms::{
-    EventNid, Position, RoomNid, StateKeyNid, TypeNid,
+    EventNid, Position, StateKeyNid, TypeNid,
     audience::{StateEntry, TimelineSlice},
     loading::LoadedEvent,
 };
@@ -16,12 +16,12 @@ use hearth_store::{Transaction, Version};
 use ruma::{api::client::sync::sync_events::v3, events::AnySyncStateEvent, serde::Raw};
 
 use super::Span;
-use crate::{SyncEngine, SyncError};
+use crate::{RoomBatch, SyncEngine, SyncError};
 
 /// Which state is wanted.
 pub(super) struct Wanted<'a> {
     /// The room.
-    pub(super) room: RoomNid,
+    pub(super) room: &'a RoomBatch,
     /// What changed after this version; `None` for all.
     pub(super) since: Option<Version>,
     /// Where the timeline ends.
@@ -42,15 +42,15 @@ impl SyncEngine {
         span: &Span<'_>,
         wanted: &Wanted<'_>,
     ) -> Result<Vec<StateEntry>, SyncError> {
-        let (rooms, filter) = (&self.0.rooms, &span.asker.filter);
+        let (rooms, is_lazy) = (&self.0.rooms, span.asker.filter.is_lazy());
         let Wanted { room, since, until, slice, .. } = *wanted;
-        let state_after = span.asker.state_after;
-        let before = if state_after { until } else { &slice.start };
+        let before = if span.asker.state_after { until } else { &slice.start };
         let mut entries: Entries = collect(match since {
-            None => rooms.full_state(tx, room, before, !filter.is_lazy()).await?,
-            Some(since) => rooms.state_delta(tx, room, since, before).await?,
+            None => rooms.full_state(tx, room.room, before, !is_lazy).await?,
+            Some(since) => rooms.state_delta(tx, room.room, since, before).await?,
         });
-        if !state_after {
+        let mut hidden = Entries::new();
+        if !span.asker.state_after {
             let shown: HashSet<(TypeNid, StateKeyNid)> = slice
                 .events
                 .iter()
@@ -58,25 +58,22 @@ impl SyncEngine {
                 .collect();
             // From the start of the version in which the timeline starts: a few entries more, which are in `entries`
             // already unless they change again.
-            let member = self.member_type(tx).await?;
-            let skips_members = since.is_none() && filter.is_lazy();
             let from = since.unwrap_or(0).max(slice.start.version());
-            for (key, event) in collect(rooms.state_delta(tx, room, from, until).await?) {
-                if !shown.contains(&key) && !(skips_members && key.0 == member) {
-                    entries.insert(key, event);
-                }
-            }
+            hidden = collect(rooms.state_delta(tx, room.room, from, until).await?);
+            hidden.retain(|key, _| !shown.contains(key));
         }
-        if filter.is_lazy() {
-            self.add_lazy_members(tx, span, wanted, before, &mut entries).await?;
+        if is_lazy {
+            self.add_lazy_members(tx, span, wanted, before, &mut entries, &mut hidden).await?;
         }
+        entries.extend(hidden);
         Ok(entries
             .into_iter()
             .map(|((event_type, state_key), event)| StateEntry { event_type, state_key, event })
             .collect())
     }
 
-    /// Adds the members without whom the client cannot show the timeline, unless the device has them.
+    /// Adds the members without whom the client cannot show the timeline, unless the device has them. Of a whole state,
+    /// lets the others out of `hidden`, which replaces what is in `entries`.
     async fn add_lazy_members(
         &self,
         tx: &Transaction,
@@ -84,29 +81,43 @@ impl SyncEngine {
         wanted: &Wanted<'_>,
         before: &Position,
         entries: &mut Entries,
+        hidden: &mut Entries,
     ) -> Result<(), SyncError> {
         let (rooms, asker) = (&self.0.rooms, span.asker);
         let Wanted { room, since, slice, members, .. } = *wanted;
         let member = self.member_type(tx).await?;
+        if let (None, Some(known)) = (since, room.known) {
+            // What the client has of the members is not replaced by the whole state: changes come on top.
+            let mut missed = collect(rooms.state_delta(tx, room.room, known, before).await?);
+            missed.retain(|(event_type, _), _| *event_type == member);
+            entries.extend(missed);
+        }
         let device = self.0.v2.lazy.device(asker.user, asker.device);
+        if since.is_none() {
+            device.begin(room.room);
+        }
         let has = |user: StateKeyNid| match since {
-            Some(since) if !asker.filter.wants_redundant_members() => device.has(room, user, since),
+            Some(since) if !asker.filter.wants_redundant_members() => device.has(room.room, user, since),
             _ => false,
         };
         let senders = slice.events.iter().map(|event| event.entry.sender);
         let own = since.is_none().then_some(span.nid);
-        let needed: Vec<StateKeyNid> = senders
+        let needed: HashSet<StateKeyNid> = senders
             .chain(members.iter().copied())
             .chain(own)
             .filter(|user| !entries.contains_key(&(member, *user)) && !has(*user))
             .collect();
-        for entry in rooms.members_at(tx, room, before, needed).await? {
+        if room.known.is_none() {
+            hidden.retain(|(event_type, user), _| *event_type != member || needed.contains(user));
+        }
+        for entry in rooms.members_at(tx, room.room, before, needed).await? {
             entries.insert((member, entry.state_key), entry.event);
         }
-        let in_state = entries.keys().filter(|(event_type, _)| *event_type == member).map(|(_, user)| *user);
+        let in_state = entries.keys().chain(hidden.keys()).filter(|(event_type, _)| *event_type == member);
         let in_timeline = slice.events.iter().filter(|event| event.entry.event_type == member);
-        for user in in_state.chain(in_timeline.filter_map(|event| event.entry.state_key)) {
-            device.sent(room, user, since, span.reading.position.rooms);
+        let sent = in_state.map(|(_, user)| *user).chain(in_timeline.filter_map(|event| event.entry.state_key));
+        for user in sent {
+            device.sent(room.room, user, since, span.reading.position.rooms);
         }
         Ok(())
     }
