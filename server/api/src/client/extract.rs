@@ -3,10 +3,7 @@
 //! An endpoint is a function `async fn(ClientState, Args<R>) -> Result<R::OutgoingResponse, ApiError>`; [`route`]
 //! registers it under every path and the method that ruma's metadata for `R` names.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
@@ -17,28 +14,20 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use hearth_accounts::{AccountError, Session};
-use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{HeaderMap, Method, header, request::Parts};
 use ruma::api::{
     IncomingRequest, OutgoingResponse,
     auth_scheme::{AccessToken, AccessTokenOptional, AppserviceTokenOptional, NoAccessToken, NoAuthentication},
-    error::{DeserializationError, ErrorKind, FromHttpRequestError},
+    error::{DeserializationError, FromHttpRequestError},
     path_builder::PathBuilder,
 };
 
 use serde::de::DeserializeOwned;
 
 use super::{
-    ApiError, ClientState,
+    ApiError, ClientState, body,
     rate_limit::{Caller, Class},
 };
-
-/// Largest body of a request, in bytes. The largest that ordinary clients send are uploads of room keys.
-pub const BODY_LIMIT: usize = 4 << 20;
-/// Deepest nesting of a body. Most JSON parsers, serde's too, read up to 128, and an event wraps its content.
-const DEPTH_LIMIT: usize = 100;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What an endpoint receives.
 pub struct Args<R>
@@ -130,7 +119,7 @@ impl<T: DeserializeOwned> FromRequest<ClientState> for Json<T> {
 
     async fn from_request(request: Request, _: &ClientState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = read_json(&parts, body).await?;
+        let body = body::read_json(&parts, body).await?;
         serde_json::from_slice(&body).map(Self).map_err(|error| ApiError::bad_json(error.to_string()))
     }
 }
@@ -179,11 +168,20 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let address = peer_address(&parts);
-    let session = authenticate(state, &parts, address, R::Authentication::LOOKS).await?;
-    let session = R::Authentication::accept(session)?;
+    let session = authenticate(state, &parts, address, R::Authentication::LOOKS).await;
+    let session = match session.and_then(R::Authentication::accept) {
+        Ok(session) => session,
+        Err(refusal) => {
+            body::discard(&parts, body).await;
+            return Err(refusal);
+        }
+    };
     let path_args = path_args(&mut parts).await?;
-    let body =
-        if matches!(R::METHOD, Method::GET | Method::HEAD) { Bytes::new() } else { read_json(&parts, body).await? };
+    let body = if matches!(R::METHOD, Method::GET | Method::HEAD) {
+        Bytes::new()
+    } else {
+        body::read_json(&parts, body).await?
+    };
     let request = R::try_from_http_request(http::Request::from_parts(parts, body), &path_args).map_err(refuse)?;
     Ok(Args { request, session, address })
 }
@@ -261,60 +259,6 @@ async fn path_args(parts: &mut Parts) -> Result<Vec<String>, ApiError> {
         .await
         .map_err(|_| ApiError::invalid_param("The path is not UTF-8."))?;
     Ok(params.iter().map(|(_, value)| value.to_owned()).collect())
-}
-
-/// Reads the body and checks that it is one JSON object. Clients often send no body where an empty object is
-/// meant.
-async fn read_json(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::too_large(format!("A request may have {BODY_LIMIT} bytes at most."));
-    let announced =
-        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(too_large());
-    }
-    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(ApiError::bad_request(ErrorKind::Unknown, "The body ended too early.")),
-        Err(_) => {
-            let message = "The body took too long.";
-            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Unknown, message));
-        }
-    };
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Bytes::from_static(b"{}"));
-    }
-    let text = std::str::from_utf8(&body).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
-    // Parsed on its own: ruma's types stop at the first wrong field and never see broken JSON behind it.
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| ApiError::not_json(error.to_string()))?;
-    if is_deep(&body) {
-        return Err(ApiError::bad_json(format!("The body nests more than {DEPTH_LIMIT} values.")));
-    }
-    if !text.trim_start().starts_with('{') {
-        return Err(ApiError::bad_json("The body is not a JSON object."));
-    }
-    Ok(body)
-}
-
-/// Whether valid JSON nests deeper than other programs can be expected to read.
-fn is_deep(json: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                if depth > DEPTH_LIMIT {
-                    return true;
-                }
-            }
-            b'}' | b']' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// What is wrong with a request that ruma's type does not accept. Its body is valid JSON.

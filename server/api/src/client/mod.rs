@@ -12,6 +12,7 @@
 //! its `routes()`.
 
 mod account;
+mod body;
 mod discovery;
 pub mod error;
 pub mod extract;

@@ -10,7 +10,7 @@ use ruma::api::client::{
 };
 use serde_json::json;
 
-use super::{ApiError, Args, ClientState, RateLimiter, extract::BODY_LIMIT, route, test_support::TestApi};
+use super::{ApiError, Args, ClientState, RateLimiter, body::BODY_LIMIT, route, test_support::TestApi};
 
 /// A body of this many bytes that never announces its length.
 fn endless(bytes: usize) -> Body {
