@@ -12,7 +12,7 @@ use ruma::{
     serde::Raw,
 };
 
-use super::own;
+use super::{named, own};
 use crate::client::{ApiError, Args, ClientState, route};
 
 /// The routes of this part.
@@ -83,6 +83,7 @@ async fn set_room(
     own(&args.session, &request.user_id)?;
     let event_type = request.event_type.to_string();
     writable(&event_type)?;
+    named(&request.room_id)?;
     let room = Some(&*request.room_id);
     state.accounts.set_account_data(&request.user_id, room, &event_type, request.data.json()).await?;
     Ok(set_room_account_data::v3::Response::new())

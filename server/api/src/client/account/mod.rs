@@ -63,5 +63,12 @@ fn user_id(text: &str) -> Result<OwnedUserId, ApiError> {
 
 /// A room id of such a path.
 fn room_id(text: &str) -> Result<&RoomId, ApiError> {
-    text.try_into().map_err(|error| ApiError::invalid_param(format!("{text} is not a room id: {error}")))
+    let room = text.try_into().map_err(|error| ApiError::invalid_param(format!("{text} is not a room id: {error}")))?;
+    named(room)?;
+    Ok(room)
+}
+
+/// Refuses the room id without a name, which ruma takes for one. For endpoints that do not look for the room.
+fn named(room: &RoomId) -> Result<(), ApiError> {
+    if room.strip_sigil().is_empty() { Err(ApiError::invalid_param("A room id has a name.")) } else { Ok(()) }
 }
