@@ -3,7 +3,7 @@
 #   make run      install what is missing, build, start: the window where there is a display, else the server alone
 #   make test     lint, build, and every test: unit, integration, dashboard, desktop window, client SDKs
 #   make lint     formatting, clippy, svelte-check
-#   make bench    what the store does per second, and on disk
+#   make bench    what the store, the rooms and the sync do per second, and what they cost on disk
 #   make bundle   a Debian package of the desktop app
 #   make deps     system packages for all of the above (Debian and its kin); the rest is fetched by cargo and npm
 #
@@ -35,7 +35,7 @@ TAURI_CLI := @tauri-apps/cli@2.12.4
 # Where cargo puts what it builds; a machine may have configured another folder.
 target_dir = $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
 
-.PHONY: help run test lint fmt bench bundle deps deps-build deps-test tools ui build test-rust test-ui test-sdk
+.PHONY: help run test lint fmt bench bundle deps deps-build deps-test tools ui no-dashboard build build-tests test-rust test-ui test-sdk
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,9 +77,16 @@ tools:
 
 # --- Build ----------------------------------------------------------------------------------------------------------------------
 
-# The dashboard. It goes into both binaries, so it comes first.
-ui: ui/node_modules/.package-lock.json
+# The dashboard. It goes into both binaries, so it comes first, and only when it changed, since they are built again after it.
+# The stamp lies beside dist, which the build empties; where dist holds only a placeholder, the stamp does not count.
+UI_STAMP := ui/node_modules/.dashboard-built
+UI_SOURCES := $(shell find ui/src ui/public -type f) $(wildcard ui/*.html ui/*.ts ui/*.js ui/package-lock.json)
+
+ui: $(UI_STAMP)
+
+$(UI_STAMP): ui/node_modules/.package-lock.json $(UI_SOURCES) $(if $(wildcard ui/dist/assets),,no-dashboard)
 	cd ui && npm run --silent build
+	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund
@@ -88,6 +95,11 @@ ui: ui/node_modules/.package-lock.json
 # The whole workspace at once, so that features unify and nothing heavy is built twice.
 build: deps-build ui
 	cargo build --workspace --bins
+
+# The same binaries with what the tests need: their dependencies ask for one more feature of tokio, and building first without it
+# would build half of all crates twice.
+build-tests: deps-build ui
+	cargo build --workspace --bins --tests
 
 # --- Run ------------------------------------------------------------------------------------------------------------------------
 
@@ -102,19 +114,23 @@ run: build
 
 # --- Test -----------------------------------------------------------------------------------------------------------------------
 
-# The summaries come last, from the logs of each part, so that nobody has to search for them.
-test: deps lint build test-rust test-ui test-sdk
-	@node .ci/summary.mjs '$(target_dir)/test-logs'
+# Every part runs even if one before it failed. The summaries come last, from the logs of each part.
+test: deps lint build-tests
+	@rm -rf '$(target_dir)/test-logs'
+	@code=0; \
+	$(MAKE) --no-print-directory --keep-going test-rust test-ui test-sdk || code=1; \
+	node .ci/summary.mjs '$(target_dir)/test-logs' || code=1; \
+	exit $$code
 
-test-rust: build
+test-rust: build-tests
 	@mkdir -p '$(target_dir)/test-logs'
 	cargo test --workspace --no-fail-fast </dev/null 2>&1 | tee '$(target_dir)/test-logs/cargo.log'
 
-test-ui: build
+test-ui: build-tests
 	@mkdir -p '$(target_dir)/test-logs'
 	cd ui && HEARTH_BIN='$(target_dir)/debug/hearth' npm test </dev/null 2>&1 | tee '$(target_dir)/test-logs/ui.log'
 
-test-sdk: build tests/js/node_modules/.package-lock.json
+test-sdk: build-tests tests/js/node_modules/.package-lock.json
 	@mkdir -p '$(target_dir)/test-logs'
 	cd tests/js && HEARTH_BIN='$(target_dir)/debug/hearth' npm test </dev/null 2>&1 | tee '$(target_dir)/test-logs/sdk.log'
 
@@ -130,7 +146,7 @@ fmt: ui/node_modules/.package-lock.json
 # --- Bench, bundle --------------------------------------------------------------------------------------------------------------
 
 bench: tools
-	cargo bench -p hearth-store
+	cargo bench -p hearth-store -p hearth-rooms -p hearth-sync --benches
 
 # The server goes beside the app as its sidecar; tauri.bundle.conf.json says so, and only here, since it would fail every other
 # build. BUNDLES=deb,appimage makes more kinds (an AppImage's tools are downloaded by Tauri).

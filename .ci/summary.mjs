@@ -1,10 +1,14 @@
 // Prints what ran: cargo's and node's own totals, from the logs that `make test` kept.
 // Fails when a part ran no test at all, which a broken filter or an empty folder would otherwise hide.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const folder = process.argv[2];
-const read = (name) => readFileSync(join(folder, name), "utf8").replaceAll(/\x1b\[[0-9;]*m/g, "");
+/** A part's log without colours; empty where the part never began. */
+function read(name) {
+    const path = join(folder, name);
+    return existsSync(path) ? readFileSync(path, "utf8").replaceAll(/\x1b\[[0-9;]*m/g, "") : "";
+}
 
 /** Sums every match of a pattern's first group. */
 const sum = (text, pattern) => [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
