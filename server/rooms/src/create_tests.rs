@@ -288,3 +288,14 @@ async fn one_alias_for_one_room() {
     assert_eq!(ALIAS.scan(()).all(&tx).await.unwrap().len(), 1);
     assert_eq!(ROOM.scan(()).all(&tx).await.unwrap().len(), 1, "the others made no room");
 }
+
+#[tokio::test]
+async fn the_largest_room_to_begin_with() {
+    let rooms = rooms();
+    let invite: Vec<String> = (0..90).map(|n| format!("@user{n}:example.org")).collect();
+    let state: Vec<Value> = (0..200)
+        .map(|n| json!({ "type": "x", "state_key": n.to_string(), "content": { "a": "x".repeat(9000) } }))
+        .collect();
+    let room = create(&rooms, json!({ "invite": invite, "initial_state": state })).await;
+    assert_eq!(order(&rooms, &room).await.len(), 296);
+}

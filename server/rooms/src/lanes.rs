@@ -23,9 +23,10 @@ use crate::{RoomError, RoomNid, Rooms, publish::Published, writer::RoomWriter};
 
 /// Most operations in one transaction.
 const BATCH: usize = 64;
-/// Most bytes of content in one transaction: a tenth of the store's limit, because every event is written with its
-/// indexes and notification rows.
-const BATCH_BYTES: usize = 1_000_000;
+/// Roughly the most bytes that one transaction writes: well under the store's limit, which also counts conflicts.
+const BATCH_BYTES: usize = 4_000_000;
+/// Roughly the bytes that the notification row of one user takes.
+const ROW_BYTES: usize = 200;
 /// Most operations that wait or run, over all rooms; beyond, callers wait before they queue.
 const QUEUED: usize = 4096;
 
@@ -133,14 +134,14 @@ impl Lanes {
         let _ = tokio::time::timeout(PATIENCE, all).await;
     }
 
-    /// The next batch of a room; ends the lane when there is none.
-    fn next(&self, room: RoomNid) -> Vec<Job> {
+    /// The next batch of a room with `members` local users; ends the lane when there is none.
+    fn next(&self, room: RoomNid, members: usize) -> Vec<Job> {
         let mut waiting = self.lock();
         let Some(lane) = waiting.get_mut(&room) else { return Vec::new() };
         let mut bytes = 0;
         let mut count = 0;
         while let Some(job) = lane.jobs.get(count) {
-            bytes += job.operation.weight();
+            bytes += job.operation.weight() + members * ROW_BYTES;
             if count > 0 && (count == BATCH || bytes > BATCH_BYTES) {
                 break;
             }
@@ -176,7 +177,8 @@ async fn drain(rooms: Rooms, room: RoomNid) {
         if last_batch > 1 {
             rooms.lanes.gather(room, last_batch, last_commit).await;
         }
-        let jobs = rooms.lanes.next(room);
+        let members = rooms.views.get(&room).and_then(|view| view.local().map(|local| local.len()));
+        let jobs = rooms.lanes.next(room, members.unwrap_or(0));
         if jobs.is_empty() {
             return;
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, StreamExt},
+};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::TimelineEventType, state_res::events::RoomPowerLevelsIntField,
@@ -19,6 +22,9 @@ use crate::{
     special::raw,
     writer::{Effects, NewEvent, RoomWriter},
 };
+
+/// Rooms in which one change of a user is made at the same time.
+const ROOMS_AT_ONCE: usize = 16;
 
 /// The parts of a user's profile that member events carry.
 #[derive(Debug, Clone, Default)]
@@ -141,37 +147,38 @@ impl Rooms {
 
     /// Rewrites the user's member events in every joined room after a profile change.
     pub async fn update_profile(&self, user: &UserId, profile: &MemberProfile) -> Result<(), RoomError> {
-        for room in self.room_nids_of(user, |membership| membership == Membership::Join).await? {
-            let operation = ProfileOperation {
-                user: user.to_owned(),
-                profile: profile.clone(),
-                timestamp: MilliSecondsSinceUnixEpoch::now(),
-            };
-            match self.lanes.run(self, room, Arc::new(operation)).await {
-                // Left in the meantime, or a room that refuses: the others still get the new profile.
-                Ok(_) | Err(RoomError::Forbidden(_) | RoomError::BadState(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let operation = Arc::new(ProfileOperation {
+            user: user.to_owned(),
+            profile: profile.clone(),
+            timestamp: MilliSecondsSinceUnixEpoch::now(),
+        });
+        let rooms = self.room_nids_of(user, |membership| membership == Membership::Join).await?;
+        self.run_everywhere(rooms, operation).await
     }
 
     /// Leaves every joined room and rejects every invite (deactivation).
     pub async fn leave_all(&self, user: &UserId) -> Result<(), RoomError> {
         let inside = |membership| matches!(membership, Membership::Join | Membership::Invite | Membership::Knock);
-        for room in self.room_nids_of(user, inside).await? {
-            let mut content = serde_json::Map::new();
-            content.insert("membership".to_owned(), Membership::Leave.as_str().into());
-            let operation = MembershipOperation {
-                sender: user.to_owned(),
-                target: user.to_owned(),
-                change: Some(Change::Leave),
-                content,
-                timestamp: MilliSecondsSinceUnixEpoch::now(),
-            };
-            match self.lanes.run(self, room, Arc::new(operation)).await {
-                // Left or banned in the meantime.
-                Ok(_) | Err(RoomError::Forbidden(_)) => {}
+        let content = [("membership".to_owned(), Membership::Leave.as_str().into())];
+        let operation = Arc::new(MembershipOperation {
+            sender: user.to_owned(),
+            target: user.to_owned(),
+            change: Some(Change::Leave),
+            content: content.into_iter().collect(),
+            timestamp: MilliSecondsSinceUnixEpoch::now(),
+        });
+        let rooms = self.room_nids_of(user, inside).await?;
+        self.run_everywhere(rooms, operation).await
+    }
+
+    /// Runs an operation in many rooms, several at once so that they share commits.
+    async fn run_everywhere(&self, rooms: Vec<RoomNid>, operation: Arc<dyn Operation>) -> Result<(), RoomError> {
+        let runs = rooms.into_iter().map(|room| self.lanes.run(self, room, operation.clone()));
+        let mut runs = stream::iter(runs).buffer_unordered(ROOMS_AT_ONCE);
+        while let Some(outcome) = runs.next().await {
+            match outcome {
+                // Left or banned in the meantime, or a room that refuses: the others still change.
+                Ok(_) | Err(RoomError::Forbidden(_) | RoomError::BadState(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -277,8 +277,9 @@ impl<'a> RoomWriter<'a> {
 
     /// Builds, signs and authorizes an event at the end of the room. On an error the room is as before.
     pub(crate) async fn append(&mut self, new: NewEvent, effects: Effects) -> Result<OwnedEventId, RoomError> {
-        let (pdu, power_levels) = self.authorize(new.clone()).await?;
-        self.add(pdu, new.transaction, effects, power_levels).await
+        let transaction = new.transaction.clone();
+        let (pdu, power_levels) = self.authorize(new).await?;
+        self.add(pdu, transaction, effects, power_levels).await
     }
 
     /// Like [`Self::append`], except that a state event with the sender and content of the current one is not
@@ -288,7 +289,8 @@ impl<'a> RoomWriter<'a> {
         new: NewEvent,
         effects: Effects,
     ) -> Result<OwnedEventId, RoomError> {
-        let (pdu, power_levels) = self.authorize(new.clone()).await?;
+        let transaction = new.transaction.clone();
+        let (pdu, power_levels) = self.authorize(new).await?;
         if let Some(key) = &pdu.state_key
             && let Some(current) = self.state(&pdu.event_type.to_string(), key).await?
             && current.pdu.sender == pdu.sender
@@ -296,12 +298,13 @@ impl<'a> RoomWriter<'a> {
         {
             return Ok(current.pdu.event_id.clone());
         }
-        self.add(pdu, new.transaction, effects, power_levels).await
+        self.add(pdu, transaction, effects, power_levels).await
     }
 
     async fn authorize(&mut self, new: NewEvent) -> Result<(Pdu, Option<Arc<Pdu>>), RoomError> {
-        let version = self.info.version.clone();
-        let types = auth::auth_types(&version, &new.event_type, &new.sender, new.state_key.as_deref(), &new.content)
+        let info = self.info.clone();
+        let version = &info.version;
+        let types = auth::auth_types(version, &new.event_type, &new.sender, new.state_key.as_deref(), &new.content)
             .map_err(|error| RoomError::BadRequest(error.0))?;
         let mut state: Vec<(StateEventType, String, Arc<Pdu>)> = Vec::with_capacity(types.len() + 1);
         for (event_type, key) in types {
@@ -327,12 +330,12 @@ impl<'a> RoomWriter<'a> {
             auth_events,
             depth: self.record.depth + 1,
         }
-        .sign(&version, &self.rooms.config.key)?;
+        .sign(version, &self.rooms.config.key)?;
         let find = |event_type: &StateEventType, key: &str| {
             let found = state.iter().find(|(kind, state_key, _)| kind == event_type && state_key == key);
             found.map(|(_, _, event)| &**event)
         };
-        auth::check(&version, &pdu, find).map_err(refused)?;
+        auth::check(version, &pdu, find).map_err(refused)?;
         let power_levels = state.into_iter().find(|(kind, _, _)| *kind == StateEventType::RoomPowerLevels);
         Ok((pdu, power_levels.map(|(_, _, event)| event)))
     }
