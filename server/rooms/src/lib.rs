@@ -4,6 +4,9 @@
 //! on behalf of a user and always through [`visibility`]: [`timeline`], [`state`], [`relations`], [`public_rooms`].
 //! For the sync engine: [`audience`].
 //!
+//! A write to a room goes through its lane (`lanes`: concurrent writes share a transaction), which opens the room
+//! (`writer`: current state, authorization, appending) and at the end writes everything at once (`publish`).
+//!
 //! Knows no other database. Its keys are in `keys.rs` and known to nobody else.
 
 pub mod admin;
