@@ -11,6 +11,7 @@ export type Overview = Schemas["Overview"];
 export type Counts = Schemas["Counts"];
 export type Notice = Schemas["Notice"];
 export type NoticeCode = Schemas["NoticeCode"];
+export type CacheFigures = Schemas["CacheFigures"];
 export type RouteFigures = Schemas["RouteFigures"];
 export type User = Schemas["User"];
 export type Device = Schemas["Device"];

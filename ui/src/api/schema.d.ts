@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/caches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The server's caches. */
+        get: operations["caches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events": {
         parameters: {
             query?: never;
@@ -299,6 +316,36 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description How full one of the server's caches is and how well it serves. */
+        CacheFigures: {
+            /**
+             * Format: int64
+             * @description The bound of the weight.
+             */
+            capacity: number;
+            /**
+             * Format: int64
+             * @description Entries held.
+             */
+            entries: number;
+            /**
+             * Format: int64
+             * @description Lookups that found their entry, since the start.
+             */
+            hits: number;
+            /**
+             * Format: int64
+             * @description Lookups that did not.
+             */
+            misses: number;
+            /** @description What it holds. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Their weight: bytes in `events`, entries in the others.
+             */
+            weight: number;
+        };
         /**
          * @description A list that has changed.
          * @enum {string}
@@ -848,6 +895,33 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    caches: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheFigures"][];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {

@@ -2,6 +2,8 @@
 
 // utoipa's derive macros repeat a handler's parameter types in their own code, which sets the lint off here.
 #![allow(unused_qualifications)]
+// Fields are named as the Matrix API names them: `user_id` in a user, `room_id` in a room.
+#![allow(clippy::struct_field_names)]
 
 use std::{
     sync::Arc,
@@ -30,6 +32,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::default()
         .routes(routes!(overview::overview))
         .routes(routes!(overview::routes))
+        .routes(routes!(overview::caches))
         .routes(routes!(live::events))
         .routes(routes!(logs::logs))
         .routes(routes!(users::list, users::create))

@@ -162,6 +162,23 @@ pub(in crate::admin) struct RouteFigures {
     pub slowest_ms: f64,
 }
 
+/// How full one of the server's caches is and how well it serves.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(in crate::admin) struct CacheFigures {
+    /// What it holds.
+    pub name: String,
+    /// Entries held.
+    pub entries: u64,
+    /// Their weight: bytes in `events`, entries in the others.
+    pub weight: u64,
+    /// The bound of the weight.
+    pub capacity: u64,
+    /// Lookups that found their entry, since the start.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+}
+
 /// Figures that only grow, from which rates are made.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::admin) struct Totals {
@@ -301,6 +318,23 @@ pub(super) async fn routes(State(admin): State<Arc<Admin>>) -> Json<Vec<RouteFig
         server_errors: stats.server_errors,
         mean_ms: millis(stats.total) / stats.count.max(1) as f64,
         slowest_ms: millis(stats.slowest),
+    });
+    Json(figures.collect())
+}
+
+/// The server's caches.
+#[utoipa::path(get, path = "/caches", tag = "server", responses(
+    (status = OK, body = Vec<CacheFigures>),
+    (status = "default", body = AdminError),
+))]
+pub(in crate::admin) async fn caches(State(admin): State<Arc<Admin>>) -> Json<Vec<CacheFigures>> {
+    let figures = admin.parts.rooms.cache_stats().into_iter().map(|(name, stats)| CacheFigures {
+        name: name.to_owned(),
+        entries: stats.entries,
+        weight: stats.weight,
+        capacity: stats.capacity,
+        hits: stats.hits,
+        misses: stats.misses,
     });
     Json(figures.collect())
 }

@@ -100,7 +100,7 @@ pub(super) async fn create(
         }
     }
     let token = accounts.create_registration_token(body.token.as_deref(), body.uses_allowed, body.expires_at).await?;
-    tracing::info!(uses_allowed = ?body.uses_allowed, "registration token created");
+    tracing::info!(uses_allowed = body.uses_allowed, "registration token created");
     Ok((StatusCode::CREATED, Json(token.into())))
 }
 

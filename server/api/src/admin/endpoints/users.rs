@@ -200,13 +200,11 @@ fn make_up_password() -> String {
 
 /// The password to set, and the one to show when it was made up.
 fn choose_password(given: Option<String>) -> (String, Option<String>) {
-    match given {
-        Some(password) => (password, None),
-        None => {
-            let password = make_up_password();
-            (password.clone(), Some(password))
-        }
+    if let Some(password) = given {
+        return (password, None);
     }
+    let password = make_up_password();
+    (password.clone(), Some(password))
 }
 
 /// Users, with search and paging.
