@@ -145,7 +145,11 @@ impl Plan {
                 return Err(RoomError::BadRequest(format!("{user} is on another server, which this one cannot reach")));
             }
         }
-        let published = request.visibility == Visibility::Public;
+        let published = match &request.visibility {
+            Visibility::Public => true,
+            Visibility::Private => false,
+            other => return Err(RoomError::BadRequest(format!("unknown visibility {other}"))),
+        };
         let preset = match &request.preset {
             Some(preset) => preset.clone(),
             None if published => RoomPreset::PublicChat,
