@@ -1,105 +1,20 @@
 //! [Account data](https://spec.matrix.org/v1.19/client-server-api/#client-config) and
 //! [tags](https://spec.matrix.org/v1.19/client-server-api/#room-tagging).
 
-use bytes::Bytes;
-use hearth_store::{Transaction, Versionstamp};
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     AccountError, Accounts,
-    keys::{DATA, DATA_AT, DATA_LOG, HEAD, RULES_HEAD, STREAM, USER_HEAD},
-    push_rules::{PUSH_RULES, stored_rules},
-    records::DataChange,
+    contents::{PUSH_RULES, TYPE_BYTES, damaged, read_data, write_data},
+    push_rules::stored_rules,
 };
 
-/// Largest content, in bytes.
-const CONTENT_BYTES: usize = 1_000_000;
-/// Longest event type, in bytes.
-const TYPE_BYTES: usize = 255;
 /// Longest name of a tag, in bytes.
 const TAG_BYTES: usize = 255;
-/// A content is stored in parts of this many bytes: below the store's limit of a value.
-const PART_BYTES: usize = 90_000;
-
 /// How a content's room is written in keys.
-pub(crate) fn room_key(room: Option<&RoomId>) -> &str {
+fn room_key(room: Option<&RoomId>) -> &str {
     room.map_or("", |room| room.as_str())
-}
-
-/// Reads a content, without a conflict if `snapshot`.
-pub(crate) async fn read_data(
-    tx: &Transaction,
-    user: &str,
-    room: &str,
-    event_type: &str,
-    snapshot: bool,
-) -> Result<Option<String>, AccountError> {
-    let scan = DATA.scan((user, room, event_type));
-    let parts = if snapshot { scan.snapshot().all(tx).await? } else { scan.all(tx).await? };
-    if parts.is_empty() {
-        return Ok(None);
-    }
-    let content: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part).collect();
-    String::from_utf8(content).map(Some).map_err(damaged)
-}
-
-/// Writes a content and enters it in the logs in place of its earlier entry. Once per transaction and user.
-pub(crate) async fn write_data(
-    tx: &Transaction,
-    user: &str,
-    room: &str,
-    event_type: &str,
-    content: &str,
-) -> Result<(), AccountError> {
-    if content.len() > CONTENT_BYTES {
-        return Err(AccountError::TooLarge(content.len()));
-    }
-    if event_type.is_empty() || event_type.len() > TYPE_BYTES {
-        return Err(AccountError::InvalidParam("an event type has 1 to 255 bytes".into()));
-    }
-    clear_entries(tx, user, room, event_type).await?;
-    DATA.clear_prefix(tx, (user, room, event_type));
-    for (number, part) in (0..).zip(content.as_bytes().chunks(PART_BYTES)) {
-        DATA.set(tx, (user, room, event_type, number), &Bytes::copy_from_slice(part));
-    }
-    let at = Versionstamp::incomplete(0);
-    DATA_AT.set_to_commit_stamp(tx, (user, room, event_type), 0);
-    let change = DataChange { room: room.to_owned(), event_type: event_type.to_owned() };
-    DATA_LOG.set_versionstamped_key(tx, (user, &at), &change);
-    STREAM.set_versionstamped_key(tx, (&at,), &user.to_owned());
-    USER_HEAD.set_to_commit_stamp(tx, (user,), 0);
-    HEAD.set_to_commit_stamp(tx, (0,), 0);
-    if event_type == PUSH_RULES {
-        RULES_HEAD.set_to_commit_stamp(tx, (0,), 0);
-    }
-    Ok(())
-}
-
-/// Removes the log entries of a content.
-async fn clear_entries(tx: &Transaction, user: &str, room: &str, event_type: &str) -> Result<(), AccountError> {
-    if let Some(at) = DATA_AT.get(tx, (user, room, event_type)).await? {
-        DATA_LOG.clear(tx, (user, &at));
-        STREAM.clear(tx, (&at,));
-    }
-    Ok(())
-}
-
-/// Removes all account data of a user.
-pub(crate) async fn clear_all_data(tx: &Transaction, user: &str) -> Result<(), AccountError> {
-    for ((_, at), _) in DATA_LOG.scan((user,)).all(tx).await? {
-        STREAM.clear(tx, (&at,));
-    }
-    DATA_LOG.clear_prefix(tx, (user,));
-    DATA_AT.clear_prefix(tx, (user,));
-    DATA.clear_prefix(tx, (user,));
-    USER_HEAD.clear(tx, (user,));
-    Ok(())
-}
-
-/// Stored content that does not parse.
-pub(crate) fn damaged(error: impl std::fmt::Display) -> AccountError {
-    AccountError::Internal(format!("stored account data: {error}"))
 }
 
 /// The tags in an `m.tag` content; anything else a client wrote there counts as none.
@@ -196,7 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::accounts::tests::accounts;
+    use crate::{accounts::tests::accounts, contents::CONTENT_BYTES};
 
     fn raw(value: &Value) -> Box<RawValue> {
         serde_json::value::to_raw_value(value).unwrap()

@@ -3,7 +3,13 @@ use std::{sync::Arc, time::Duration};
 use hearth_store::Store;
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 
-use crate::{AccountError, clock::Clock, passwords::Passwords, push_rules::RulesCache, seen::SeenBuffer};
+use crate::{
+    AccountError,
+    clock::Clock,
+    passwords::{PasswordCost, Passwords},
+    rules_cache::RulesCache,
+    seen_buffer::SeenBuffer,
+};
 
 /// Who may register an account through the client-server API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,22 +21,6 @@ pub enum RegistrationMode {
     Token,
     /// Everybody.
     Open,
-}
-
-/// What one argon2id hash costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PasswordCost {
-    /// Memory in KiB.
-    pub memory_kib: u32,
-    /// Passes over that memory.
-    pub iterations: u32,
-}
-
-impl Default for PasswordCost {
-    /// What OWASP recommends for argon2id.
-    fn default() -> Self {
-        Self { memory_kib: 19_456, iterations: 2 }
-    }
 }
 
 /// What the Accounts database needs to know.

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     AccountError, Accounts,
-    account_data::{damaged, read_data},
+    contents::{PUSH_RULES, damaged, read_data},
     keys::{DATA_LOG, HEAD, STREAM, USER_HEAD},
-    push_rules::{PUSH_RULES, stored_rules},
+    push_rules::stored_rules,
 };
 
 /// One account datum as it is now.

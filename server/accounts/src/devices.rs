@@ -8,8 +8,10 @@ use crate::{
     keys::{DEVICE, DEVICE_TOKEN, SEEN, TOKEN},
     pushers::clear_pushers_of,
     records::{DeviceRecord, SeenRecord},
-    sessions::check_device_name,
 };
+
+/// Longest name of a device, in bytes.
+const DEVICE_NAME_BYTES: usize = 1024;
 
 /// A device of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,16 @@ pub struct Device {
     pub last_seen_ip: Option<String>,
     /// With what it was last seen.
     pub last_seen_user_agent: Option<String>,
+}
+
+/// A device's name, if it is not too long.
+pub(crate) fn check_device_name(name: Option<String>) -> Result<Option<String>, AccountError> {
+    match name {
+        Some(name) if name.len() > DEVICE_NAME_BYTES => {
+            Err(AccountError::InvalidParam("a device name has at most 1024 bytes".into()))
+        }
+        name => Ok(name),
+    }
 }
 
 /// Removes the tokens of a device.

@@ -2,33 +2,19 @@
 
 use std::time::Duration;
 
-use hearth_store::Transaction;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     AccountError, Accounts,
+    expiry::Expiring,
     keys::{EXPIRY, LOGIN_TOKEN, NONCE, UIA},
-    registration::release_pending,
+    registration_tokens::release_pending,
 };
 
 /// Time between two rounds; also how late a device's "last seen" may be.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Entries removed in one transaction.
 const BATCH: usize = 200;
-
-/// What expires; the number is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub(crate) enum Expiring {
-    Uia = 1,
-    LoginToken = 2,
-    Nonce = 3,
-}
-
-/// Has `key` removed after `at` (milliseconds since 1970). Readers check the time themselves and do not rely on it.
-pub(crate) fn expire_at(tx: &Transaction, at: u64, kind: Expiring, key: &str) {
-    EXPIRY.set(tx, (at, kind as u64, key), &());
-}
 
 impl Accounts {
     /// Writes down when devices were last seen and removes what has expired, about once a minute, until `stop`.

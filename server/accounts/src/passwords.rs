@@ -9,7 +9,7 @@ use argon2::{
 use rand::{RngCore, rngs::OsRng};
 use tokio::sync::Semaphore;
 
-use crate::{AccountError, PasswordCost};
+use crate::AccountError;
 
 /// Shortest password that is accepted, in characters.
 const MIN_CHARACTERS: usize = 8;
@@ -25,6 +25,22 @@ pub fn check_strength(password: &str) -> Result<(), AccountError> {
         return Err(AccountError::WeakPassword("the password must have at most 512 bytes"));
     }
     Ok(())
+}
+
+/// What one argon2id hash costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over that memory.
+    pub iterations: u32,
+}
+
+impl Default for PasswordCost {
+    /// What OWASP recommends for argon2id.
+    fn default() -> Self {
+        Self { memory_kib: 19_456, iterations: 2 }
+    }
 }
 
 /// What a check found.

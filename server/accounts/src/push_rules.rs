@@ -3,12 +3,8 @@
 //! A user's whole ruleset is stored as global account data `m.push_rules` once they change a rule. On reading, the
 //! server's default rules are brought up to date around the user's own changes.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
-use hearth_store::Versionstamp;
 use ruma::{
     OwnedUserId, UserId,
     push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
@@ -18,62 +14,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     AccountError, Accounts,
-    account_data::{damaged, read_data, write_data},
+    contents::{PUSH_RULES, damaged, read_data, write_data},
     keys::{RULES_HEAD, USER},
 };
-
-/// Event type of push rules in account data.
-pub(crate) const PUSH_RULES: &str = "m.push_rules";
-/// Rulesets in one generation of the cache; it holds at most two (some 4 kB each for who changed nothing).
-const GENERATION: usize = 1024;
-
-/// Rulesets by localpart, valid for one version of [`RULES_HEAD`]. Bounded by two generations: a full young one takes the
-/// place of the old one.
-#[derive(Default)]
-pub(crate) struct RulesCache(Mutex<Generations>);
-
-#[derive(Default)]
-struct Generations {
-    head: Option<Versionstamp>,
-    young: HashMap<String, Arc<Ruleset>>,
-    old: HashMap<String, Arc<Ruleset>>,
-}
-
-impl RulesCache {
-    fn with<T>(&self, head: Option<&Versionstamp>, f: impl FnOnce(&mut Generations) -> T) -> Option<T> {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.head.as_ref() < head {
-            *cache = Generations { head: head.cloned(), ..Generations::default() };
-        }
-        // An older head belongs to a transaction that began before a change: it must neither read nor fill this cache.
-        (cache.head.as_ref() == head).then(|| f(&mut cache))
-    }
-
-    fn get(&self, head: Option<&Versionstamp>, user: &str) -> Option<Arc<Ruleset>> {
-        self.with(head, |cache| {
-            if let Some(rules) = cache.young.get(user) {
-                return Some(Arc::clone(rules));
-            }
-            let (user, rules) = cache.old.remove_entry(user)?;
-            cache.insert(user, Arc::clone(&rules));
-            Some(rules)
-        })
-        .flatten()
-    }
-
-    fn insert(&self, head: Option<&Versionstamp>, user: &str, rules: &Arc<Ruleset>) {
-        self.with(head, |cache| cache.insert(user.to_owned(), Arc::clone(rules)));
-    }
-}
-
-impl Generations {
-    fn insert(&mut self, user: String, rules: Arc<Ruleset>) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(user, rules);
-    }
-}
 
 /// The content of `m.push_rules`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -141,30 +141,6 @@ async fn rulesets_are_cached_and_follow_changes() {
     assert!(accounts.rulesets(&users).await.unwrap()[1].is_some());
 }
 
-#[test]
-fn the_cache_is_bounded() {
-    let cache = RulesCache::default();
-    let rules = Arc::new(Ruleset::new());
-    for number in 0..10 * GENERATION {
-        cache.insert(None, &format!("u{number}"), &rules);
-        // Who is asked for all the time stays.
-        if number > 0 {
-            assert!(cache.get(None, "u0").is_some());
-        }
-    }
-    let kept = cache.0.lock().unwrap();
-    assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION);
-    drop(kept);
-    // A newer head empties it; an older one neither reads nor writes.
-    let head = hearth_store::first_stamp(7);
-    assert!(cache.get(Some(&head), "u0").is_none());
-    cache.insert(Some(&head), "u0", &rules);
-    cache.insert(None, "u1", &rules);
-    assert!(cache.get(None, "u0").is_none());
-    assert!(cache.get(Some(&head), "u0").is_some());
-    assert!(cache.get(Some(&head), "u1").is_none());
-}
-
 #[tokio::test]
 async fn as_account_data() {
     let accounts = accounts();

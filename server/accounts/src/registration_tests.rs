@@ -14,34 +14,6 @@ async fn availability() {
     assert!(matches!(accounts.check_available("alice").await, Err(AccountError::UserInUse)));
 }
 
-#[tokio::test]
-async fn tokens() {
-    let accounts = accounts_with(|config| config.registration_token = Some("from the file".into()));
-    let made = accounts.create_registration_token(Some("abc-1._~"), Some(2), None).await.unwrap();
-    assert_eq!((made.pending, made.completed, made.uses_allowed), (0, 0, Some(2)));
-    let soon = accounts.clock.now() + 1000;
-    let expiring = accounts.create_registration_token(None, None, Some(soon)).await.unwrap();
-    for (token, valid) in [
-        ("abc-1._~", true),
-        (&*expiring.token, true),
-        ("from the file", true),
-        ("unknown", false),
-        ("", false),
-        (&"x".repeat(70_000), false),
-    ] {
-        assert_eq!(accounts.registration_token_valid(token).await.unwrap(), valid, "{token}");
-    }
-    for bad in ["", "a b", "ä", &"x".repeat(65), "abc-1._~"] {
-        assert!(accounts.create_registration_token(Some(bad), None, None).await.is_err(), "{bad}");
-    }
-    assert!(accounts.create_registration_token(None, None, Some(1)).await.is_err());
-    assert_eq!(accounts.registration_tokens().await.unwrap().len(), 2);
-    accounts.clock.advance(Duration::from_secs(1));
-    assert!(!accounts.registration_token_valid(&expiring.token).await.unwrap());
-    accounts.delete_registration_token(&expiring.token).await.unwrap();
-    assert!(matches!(accounts.delete_registration_token(&expiring.token).await, Err(AccountError::NotFound(_))));
-}
-
 fn request<'a>(nonce: &'a str, mac: &'a str) -> SharedSecretRequest<'a> {
     SharedSecretRequest {
         nonce,

@@ -1,15 +1,12 @@
-//! When devices were last seen, gathered in memory between two writes.
+//! When devices were last seen.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-};
+use std::net::IpAddr;
 
 use crate::{
     AccountError, Accounts, Session,
     keys::{DEVICE, SEEN},
     records::SeenRecord,
+    seen_buffer::DeviceKey,
 };
 
 /// Devices that are remembered between two writes; more are passed over until the next one.
@@ -18,25 +15,6 @@ const CAPACITY: usize = 10_000;
 const BATCH: usize = 500;
 /// What is kept of a `User-Agent`, in bytes.
 const USER_AGENT_BYTES: usize = 255;
-
-/// Localpart and device id.
-type Key = (String, String);
-
-/// What is not written yet.
-#[derive(Debug, Default)]
-pub(crate) struct SeenBuffer(Mutex<HashMap<Key, SeenRecord>>);
-
-impl SeenBuffer {
-    fn with<T>(&self, f: impl FnOnce(&mut HashMap<Key, SeenRecord>) -> T) -> T {
-        // A panic elsewhere cannot leave the map half-changed, so a poisoned lock is as good as any.
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What was noted of a device since the last write.
-    pub(crate) fn get(&self, user: &str, device: &str) -> Option<SeenRecord> {
-        self.with(|map| map.get(&(user.to_owned(), device.to_owned())).cloned())
-    }
-}
 
 impl Accounts {
     /// Notes in memory that the session's device was just seen; [`Self::run_maintenance`] writes it down.
@@ -63,7 +41,7 @@ impl Accounts {
 
     /// Writes down what was noted since the last time.
     pub(crate) async fn flush_seen(&self) -> Result<(), AccountError> {
-        let noted: Vec<(Key, SeenRecord)> = self.seen.with(|map| map.drain().collect());
+        let noted: Vec<(DeviceKey, SeenRecord)> = self.seen.with(|map| map.drain().collect());
         for batch in noted.chunks(BATCH) {
             self.store
                 .transact("accounts.flush_seen", |tx| async move {

@@ -12,9 +12,9 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::{
     AccountError, Accounts,
-    devices::{clear_device, clear_tokens},
+    devices::{check_device_name, clear_device, clear_tokens},
+    expiry::{Expiring, expire_at},
     keys::{DEVICE, DEVICE_TOKEN, LOGIN_TOKEN, TOKEN, USER},
-    maintenance::{Expiring, expire_at},
     passwords::Verdict,
     records::{DeviceRecord, LoginTokenRecord, TokenKind, TokenRecord, UserRecord},
     secrets::{digest, new_token},
@@ -24,8 +24,6 @@ use crate::{
 const LOGIN_TOKEN_LIFETIME: Duration = Duration::from_mins(2);
 /// Longest device id, in bytes: that of the grammar of opaque identifiers.
 const DEVICE_ID_BYTES: usize = 255;
-/// Longest name of a device, in bytes.
-const DEVICE_NAME_BYTES: usize = 1024;
 
 /// Who makes a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,16 +355,6 @@ impl Accounts {
             })
             .await?;
         self.user_id(&user)
-    }
-}
-
-/// A device's name, if it is not too long.
-pub(crate) fn check_device_name(name: Option<String>) -> Result<Option<String>, AccountError> {
-    match name {
-        Some(name) if name.len() > DEVICE_NAME_BYTES => {
-            Err(AccountError::InvalidParam("a device name has at most 1024 bytes".into()))
-        }
-        name => Ok(name),
     }
 }
 

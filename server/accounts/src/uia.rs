@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use crate::{
     AccountError, Accounts,
     canonical::canonical,
+    expiry::{Expiring, expire_at},
     keys::{REGISTRATION_TOKEN, UIA},
-    maintenance::{Expiring, expire_at},
     records::UiaRecord,
-    registration::release_pending,
+    registration_tokens::release_pending,
     secrets::{digest, new_id},
 };
 

@@ -7,7 +7,7 @@ use ruma::{DeviceId, OwnedMxcUri, OwnedUserId, UserId};
 
 use crate::{
     AccountError, Accounts, Profile,
-    account_data::clear_all_data,
+    contents::clear_all_data,
     devices::clear_device,
     keys::{COUNTER, DEVICE, FILTER, PROFILE, PUSHER, RULES_HEAD, SEEN, UNFINISHED, USER},
     passwords::check_strength,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use hearth_accounts::registration::RegistrationToken as Token;
+use hearth_accounts::RegistrationToken as Token;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
