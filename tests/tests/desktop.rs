@@ -68,6 +68,18 @@ async fn finish(window: &Window) {
     window.click("wizard-finish").await;
 }
 
+/// Creates a user behind the page's back and waits until the page shows so many, without a reload.
+async fn see_a_new_user(window: &Window, localpart: &str, users: u32) {
+    let body = json!({ "localpart": localpart, "password": PASSWORD });
+    let request = json!({ "method": "POST", "path": "/_hearth/admin/v1/users", "body": body });
+    let answer = window.invoke("admin_request", request).await.expect("an answer");
+    assert!(answer["status"].as_u64().is_some_and(|status| status < 300), "{answer}");
+    until("the new user on the page", async || {
+        (window.text("count-users").await.trim() == users.to_string()).then_some(())
+    })
+    .await;
+}
+
 /// Logs in to the server as its owner, as a Matrix client would.
 async fn log_in(state: &Value) -> Value {
     let url = state["client_urls"][0].as_str().expect("a running server has an address");
@@ -88,6 +100,7 @@ async fn from_the_first_run_through_a_crash_to_the_end() {
     let state = window.until_state("a running server", is_running).await;
     assert_eq!((&state["setup_step"], &state["next"]), (&Value::Null, &json!("open")));
     assert_eq!(log_in(&state).await["user_id"], format!("@{OWNER}:{SERVER_NAME}"));
+    see_a_new_user(&window, "grace", 2).await;
     let folder = screen.data_folder();
     let config = std::fs::read_to_string(folder.join("hearth.toml")).expect("the wizard wrote it");
     assert!(config.contains(SERVER_NAME) && !config.contains(PASSWORD), "{config}");
@@ -106,6 +119,8 @@ async fn from_the_first_run_through_a_crash_to_the_end() {
     assert_eq!((&state["notice"]["recovered"], &state["notice"]["restarts"]), (&json!(true), &json!(1)));
     window.until_shown("dashboard").await;
     assert_eq!(log_in(&state).await["user_id"], format!("@{OWNER}:{SERVER_NAME}"), "nothing was lost");
+
+    see_a_new_user(&window, "alan", 3).await;
 
     // The app dies: the server leaves, and frees the folder.
     let (server, app) = (pid(&state), parent_of(pid(&state)));
@@ -129,7 +144,7 @@ async fn a_second_start_shows_the_first_window() {
         let second = screen.command(app()).status().await.expect("it starts");
         assert_eq!(second.code(), Some(0), "bus: {with_bus}");
         until("the focus", async || has_focus().await.then_some(())).await;
-        assert!(rival.try_wait().expect("a child").is_none(), "another folder is another app");
+        assert_eq!(rival.try_wait().expect("a child"), None, "another folder is another app");
         assert_eq!(window.state().await["state"], "not_set_up", "the first one goes on");
     }
 }
@@ -186,6 +201,27 @@ async fn a_quit_stops_the_server_first() {
     let state = window.until_state("a running server", is_running).await;
     assert_eq!(state["server_name"], SERVER_NAME);
     assert_eq!(state["notice"], Value::Null);
+    window.until_shown("dashboard").await;
+}
+
+#[tokio::test]
+async fn a_broken_configuration_is_explained() {
+    let screen = Screen::new(false).await;
+    let window = screen.open(&app()).await;
+    let setup = json!({ "serverName": SERVER_NAME, "owner": OWNER, "password": PASSWORD, "port": 0 });
+    window.invoke("desktop_setup", setup).await.expect("it is set up");
+    window.invoke("desktop_stop", json!({})).await.expect("it stops");
+    let config = screen.data_folder().join("hearth.toml");
+    let good = std::fs::read_to_string(&config).expect("it is there");
+    std::fs::write(&config, format!("colour = \"red\"\n{good}")).expect("it is ours");
+    window.invoke("desktop_start", json!({})).await.expect("it tries");
+    let state = window.until_state("the refusal", |state| state["state"] == "crashed").await;
+    assert_eq!((&state["reason"]["kind"], &state["next"]), (&json!("configuration"), &json!("start")));
+    let shown = window.until_shown("supervision").await;
+    assert!(shown.contains("hearth.toml:1") && shown.contains("colour"), "the key, the file and the line: {shown}");
+
+    std::fs::write(&config, good).expect("it is ours");
+    window.click("supervision-action").await;
     window.until_shown("dashboard").await;
 }
 
