@@ -16,44 +16,25 @@ mod engine;
 mod error;
 pub mod keyspace;
 pub mod limits;
+mod operations;
+mod options;
+mod stats;
 mod store;
 mod transaction;
 mod value;
+mod version;
 
 pub use bytes::Bytes;
 pub use error::{AsStoreError, OpenError, StoreError};
 pub use foundationdb_tuple::{self as tuple, Versionstamp};
 pub use keyspace::{Key, KeyPart, Scan, Table, TableInfo};
-pub use store::{EmbeddedOptions, Store, StoreStats};
-pub use transaction::{AtomicOp, Committed, KeyValue, RangeRead, Transaction, Watch};
+pub use operations::{AtomicOp, Committed, KeyValue, RangeRead};
+pub use options::EmbeddedOptions;
+pub use stats::StoreStats;
+pub use store::Store;
+pub use transaction::{Transaction, Watch};
 pub use value::Value;
+pub use version::{Version, first_stamp, last_stamp, version_of};
 
 #[doc(hidden)]
 pub use rmp_serde;
-
-/// A commit version: what FoundationDB calls a version. Every commit gets a larger one than all
-/// commits before it, across restarts; commits at the same time may share one and differ in their
-/// versionstamps. `0` is before everything.
-pub type Version = u64;
-
-/// The commit version inside a complete versionstamp.
-pub fn version_of(stamp: &Versionstamp) -> Version {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&stamp.as_bytes()[..8]);
-    Version::from_be_bytes(bytes)
-}
-
-/// The smallest versionstamp of `version`: everything committed before `version` sorts below it.
-pub fn first_stamp(version: Version) -> Versionstamp {
-    let mut bytes = [0; 10];
-    bytes[..8].copy_from_slice(&version.to_be_bytes());
-    Versionstamp::complete(bytes, 0)
-}
-
-/// The largest versionstamp of `version`: everything visible at read version `version` sorts at
-/// or below it.
-pub fn last_stamp(version: Version) -> Versionstamp {
-    let mut bytes = [0xff; 10];
-    bytes[..8].copy_from_slice(&version.to_be_bytes());
-    Versionstamp::complete(bytes, u16::MAX)
-}

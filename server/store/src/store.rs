@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,31 +6,9 @@ use tracing::Instrument;
 
 use crate::engine::embedded::{Embedded, EmbeddedTransaction};
 use crate::engine::{StoreEngine, TransactionEngine};
+use crate::options::EmbeddedOptions;
+use crate::stats::StoreStats;
 use crate::{AsStoreError, Committed, OpenError, StoreError, Transaction, Version};
-
-/// How the embedded engine is opened.
-#[derive(Debug, Clone)]
-pub struct EmbeddedOptions {
-    /// The data directory; created when missing.
-    pub path: PathBuf,
-    /// Page cache, in bytes.
-    pub cache_bytes: usize,
-}
-
-/// Figures for the dashboard.
-#[derive(Debug, Clone, Default)]
-pub struct StoreStats {
-    /// `embedded`, `memory` or `foundationdb`.
-    pub engine: &'static str,
-    /// Bytes on disk.
-    pub disk_bytes: u64,
-    /// Commits since the start.
-    pub commits: u64,
-    /// Transactions that were retried after a conflict since the start.
-    pub conflicts: u64,
-    /// Point and range reads since the start.
-    pub reads: u64,
-}
 
 /// An open store. Cheap to clone.
 ///

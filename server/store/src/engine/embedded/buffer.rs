@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Key, KeyRange, atomics};
+use super::atomics;
+use super::key::{Key, KeyRange};
 use crate::limits::{KEY_BYTES, VALUE_BYTES};
 use crate::{AtomicOp, StoreError, Version};
 

@@ -11,10 +11,10 @@ use redb::{Database, Durability, ReadableTable, WriteTransaction};
 use super::buffer::stamp;
 use super::conflicts::ConflictWindow;
 use super::log::{Log, LogError, Operation, Record};
-use super::open::Tuning;
 use super::queue::{CommitReply, CommitRequest};
 use super::shared::Shared;
 use super::tree::{self, CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
+use super::tuning::Tuning;
 use crate::{StoreError, Version};
 
 /// Transactions that share one fsync at most.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use super::{Key, KeyRange};
+use super::key::{Key, KeyRange};
 use crate::Version;
 
 /// Below this many writes since a read, looking at each is cheaper than walking the ordered map.

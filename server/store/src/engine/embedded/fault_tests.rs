@@ -12,8 +12,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redb::StorageBackend;
 
-use super::open::{Embedded, Opened, Tuning};
-use super::{EmbeddedTransaction, lock};
+use super::EmbeddedTransaction;
+use super::mutex::lock;
+use super::open::{Embedded, Opened};
+use super::tuning::Tuning;
 use crate::limits::TRANSACTION_LIFETIME;
 use crate::{AtomicOp, RangeRead, StoreError};
 

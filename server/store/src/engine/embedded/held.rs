@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use super::lock;
+use super::mutex::lock;
 
 #[derive(Debug)]
 enum Change {

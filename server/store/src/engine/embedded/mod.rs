@@ -26,42 +26,17 @@ mod directory;
 #[cfg(test)]
 mod fault_tests;
 mod held;
+mod key;
 mod log;
+mod mutex;
 mod open;
 mod queue;
 mod shared;
 mod transaction;
 mod tree;
+mod tuning;
 mod watches;
 
 pub(crate) use open::Embedded;
 pub(crate) use transaction::EmbeddedTransaction;
 pub(crate) use watches::EmbeddedWatch;
-
-use std::sync::Arc;
-
-/// A key, shared between buffer, conflict window and watches.
-type Key = Arc<[u8]>;
-
-/// Keys of a conflict: one key, or a range that excludes its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum KeyRange {
-    Point(Key),
-    Range(Key, Key),
-}
-
-impl KeyRange {
-    /// What the range adds to the size of a transaction.
-    fn size(&self) -> usize {
-        match self {
-            // FoundationDB counts a point as the range from the key to its successor.
-            Self::Point(key) => 2 * key.len() + 1,
-            Self::Range(begin, end) => begin.len() + end.len(),
-        }
-    }
-}
-
-/// Locks `mutex`, also after a panic of another holder: what these mutexes guard is consistent between statements.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableError};
@@ -12,12 +11,14 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableError};
 use super::committer::{Committer, make_durable, replay};
 use super::directory::{Content, Directory};
 use super::held::hold;
-use super::lock;
 use super::log::Log;
+use super::mutex::lock;
 use super::shared::Shared;
 use super::tree::{CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
-use crate::limits::TRANSACTION_LIFETIME;
-use crate::{EmbeddedOptions, OpenError, StoreError, StoreStats, Version};
+use super::tuning::Tuning;
+use crate::options::EmbeddedOptions;
+use crate::stats::StoreStats;
+use crate::{OpenError, StoreError, Version};
 
 /// An open embedded store. Dropping the last handle finishes pending commits and releases the directory,
 /// which waits for the disk; [`Self::close`] does the same without blocking the caller's thread.
@@ -107,21 +108,6 @@ impl Drop for Embedded {
         {
             let _ = thread.join();
         }
-    }
-}
-
-/// What tests set otherwise.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tuning {
-    /// How long a transaction may live after its first read, and how long writes are kept to check reads against.
-    pub(super) lifetime: Duration,
-    /// The tree is made durable when the log has grown to this. It bounds the replay after a crash (well under a second).
-    pub(super) log_bytes: u64,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self { lifetime: TRANSACTION_LIFETIME, log_bytes: 8 << 20 }
     }
 }
 
@@ -216,12 +202,15 @@ fn checkpoint_version(database: &Database) -> Result<Version, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
 
     use super::super::EmbeddedTransaction;
     use super::super::buffer::WriteBuffer;
     use super::super::queue::CommitRequest;
     use super::*;
+    use crate::limits::TRANSACTION_LIFETIME;
 
     fn in_memory(lifetime: Duration) -> Arc<Embedded> {
         let database = Builder::new().create_with_backend(InMemoryBackend::new()).unwrap();
@@ -263,7 +252,7 @@ mod tests {
             let (reply, answer) = oneshot::channel();
             let request = CommitRequest {
                 read_version: Some(read_version),
-                reads: vec![super::super::KeyRange::Point(b"x".as_slice().into())],
+                reads: vec![super::super::key::KeyRange::Point(b"x".as_slice().into())],
                 write_conflicts: Vec::new(),
                 writes: writes.into_writes().unwrap(),
                 size: 1,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::buffer::WriteSet;
-use super::{Key, KeyRange, lock};
+use super::key::{Key, KeyRange};
+use super::mutex::lock;
 use crate::{StoreError, Version};
 
 /// Transactions that may wait for the committer; more wait before they enter the queue.

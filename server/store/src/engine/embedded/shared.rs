@@ -12,7 +12,7 @@ use crate::StoreError;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) queue: Queue,
-    pub(super) watches: Watches,
+    pub(super) watches: Arc<Watches>,
     /// How long a transaction may live after its first read.
     pub(super) lifetime: Duration,
     published: RwLock<Arc<Snapshot>>,
@@ -30,7 +30,7 @@ impl Shared {
     pub(super) fn new(snapshot: Snapshot, lifetime: Duration) -> Self {
         Self {
             queue: Queue::new(),
-            watches: Watches::default(),
+            watches: Arc::default(),
             lifetime,
             published: RwLock::new(Arc::new(snapshot)),
             end: OnceLock::new(),

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::buffer::{Lookup, WriteBuffer, stamp, successor};
+use super::key::{Key, KeyRange};
+use super::mutex::lock;
 use super::open::Embedded;
 use super::queue::CommitRequest;
 use super::tree::{EntryList, Snapshot};
 use super::watches::EmbeddedWatch;
-use super::{Key, KeyRange, lock};
 use crate::limits::TRANSACTION_BYTES;
 use crate::{AtomicOp, Committed, KeyValue, RangeRead, StoreError, Version, Versionstamp};
 
@@ -278,7 +279,7 @@ impl EmbeddedTransaction {
         let key: Key = key.into();
         let (sender, receiver) = oneshot::channel();
         state.watches.push(PendingWatch { key: key.clone(), expected, sender });
-        Ok(EmbeddedWatch { shared: self.engine.shared.clone(), key, receiver })
+        Ok(EmbeddedWatch { watches: self.engine.shared.watches.clone(), key, receiver })
     }
 
     pub(crate) async fn commit(&self) -> Result<Committed, StoreError> {

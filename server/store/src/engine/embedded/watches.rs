@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::shared::Shared;
+use super::key::{Key, KeyRange};
+use super::mutex::lock;
 use super::tree::Snapshot;
-use super::{Key, KeyRange, lock};
 use crate::StoreError;
 
 /// One who waits.
@@ -94,7 +94,7 @@ fn fire_key(by_key: &mut BTreeMap<Key, Vec<Watcher>>, key: &Key, snapshot: &Snap
 /// The waiting end of a watch.
 #[derive(Debug)]
 pub(crate) struct EmbeddedWatch {
-    pub(super) shared: Arc<Shared>,
+    pub(super) watches: Arc<Watches>,
     pub(super) key: Key,
     pub(super) receiver: oneshot::Receiver<Result<(), StoreError>>,
 }
@@ -110,6 +110,6 @@ impl EmbeddedWatch {
 impl Drop for EmbeddedWatch {
     fn drop(&mut self) {
         self.receiver.close();
-        self.shared.watches.prune(&self.key);
+        self.watches.prune(&self.key);
     }
 }
