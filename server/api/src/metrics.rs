@@ -1,7 +1,7 @@
-//! Counters of the server's work: requests, their durations by route, and events.
+//! Counters of the server's requests and of their durations by route.
 //!
-//! One [`Metrics`] is made at start-up and shared. The listeners count requests with [`track`]; whoever
-//! publishes events counts them with [`Metrics::count_event`]. The dashboard reads the figures.
+//! One [`Metrics`] is made at start-up and shared. The listeners count requests with [`track`]; the dashboard
+//! reads the figures. Events are not counted here: the Rooms database counts them itself.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,6 @@ pub struct Metrics {
     in_flight: AtomicU64,
     client_errors: AtomicU64,
     server_errors: AtomicU64,
-    events: AtomicU64,
     /// Bounded: keys come from the routing table, never from a request's own path.
     routes: Mutex<BTreeMap<Route, RouteStats>>,
 }
@@ -67,8 +66,6 @@ pub struct MetricsSnapshot {
     pub client_errors: u64,
     /// Answers with a 5xx status.
     pub server_errors: u64,
-    /// Events that were published in rooms.
-    pub events: u64,
 }
 
 impl Default for Metrics {
@@ -86,14 +83,8 @@ impl Metrics {
             in_flight: AtomicU64::new(0),
             client_errors: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
-            events: AtomicU64::new(0),
             routes: Mutex::default(),
         }
-    }
-
-    /// Counts `count` published events.
-    pub fn count_event(&self, count: u64) {
-        self.events.fetch_add(count, Relaxed);
     }
 
     /// The counters now.
@@ -104,7 +95,6 @@ impl Metrics {
             in_flight: self.in_flight.load(Relaxed),
             client_errors: self.client_errors.load(Relaxed),
             server_errors: self.server_errors.load(Relaxed),
-            events: self.events.load(Relaxed),
         }
     }
 
@@ -213,13 +203,5 @@ mod tests {
             .map(|(route, stats)| format!("{} {} {} {}", route.method, route.path, stats.count, stats.server_errors))
             .collect();
         assert_eq!(routes, ["GET (unknown) 2 0", "GET /rooms/{id} 2 0", "GET /broken 1 1", "OTHER /rooms/{id} 1 0"]);
-    }
-
-    #[tokio::test]
-    async fn events_add_up() {
-        let metrics = Metrics::default();
-        metrics.count_event(2);
-        metrics.count_event(3);
-        assert_eq!(metrics.snapshot().events, 5);
     }
 }
