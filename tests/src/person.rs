@@ -178,7 +178,8 @@ async fn follow(client: Client, seen: Arc<Mutex<Seen>>, changed: watch::Sender<u
                 if update.timeline.limited {
                     seen.gaps.push(room.clone());
                 }
-                let events = update.timeline.events.iter().filter_map(|event| event.raw().deserialize_as_unchecked().ok());
+                let events =
+                    update.timeline.events.iter().filter_map(|event| event.raw().deserialize_as_unchecked().ok());
                 seen.timeline.entry(room.clone()).or_default().extend(events);
                 let ephemeral = update.ephemeral.iter().filter_map(|event| event.deserialize_as_unchecked().ok());
                 seen.ephemeral.entry(room.clone()).or_default().extend(ephemeral);

@@ -24,7 +24,9 @@ use matrix_sdk::{
             StateEventType,
             reaction::ReactionEventContent,
             relation::{Annotation, Thread},
-            room::message::{Relation, ReplacementMetadata, RoomMessageEventContent, RoomMessageEventContentWithoutRelation},
+            room::message::{
+                Relation, ReplacementMetadata, RoomMessageEventContent, RoomMessageEventContentWithoutRelation,
+            },
         },
         uint,
     },
@@ -242,8 +244,7 @@ async fn leave_rejoin_and_paginate_to_the_beginning() {
     assert_eq!(ids.len(), events.len(), "pagination repeats events");
     assert_eq!(events.last().expect("events")["type"], "m.room.create");
     let pages: Vec<&str> = events.iter().rev().filter_map(|event| event["content"]["body"].as_str()).collect();
-    let expected: Vec<String> =
-        (0..60).map(|i| format!("page {i}")).chain(["while bob was away".to_owned()]).collect();
+    let expected: Vec<String> = (0..60).map(|i| format!("page {i}")).chain(["while bob was away".to_owned()]).collect();
     assert_eq!(pages, expected);
 }
 
