@@ -27,6 +27,7 @@
 //! - a stop is first a closed standard input, then SIGTERM, then SIGKILL, each with its deadline.
 
 pub mod health;
+mod holder;
 pub mod lock;
 mod log;
 pub mod port;
@@ -36,9 +37,10 @@ mod spec;
 mod status;
 mod supervisor;
 
+pub use holder::{Holder, process_name};
 pub use log::{LogFile, Tail};
 pub use process::{Exit, ExitFuture, Launcher, OsLauncher, Output, Process, exit_code, terminate};
 pub use restart::{Restart, Verdict};
 pub use spec::{Context, Health, LogSpec, Obstacle, Preflight, Probe, Readiness, Spec, Stop, probe};
-pub use status::{Crash, CrashReason, Holder, NextAction, State, Status};
+pub use status::{Crash, CrashReason, NextAction, State, Status};
 pub use supervisor::{Handle, Supervisor, supervise};

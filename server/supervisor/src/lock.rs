@@ -1,6 +1,6 @@
 //! Who holds an operating-system lock on a file? Never a guess from a pid file, which lies after a power cut.
 
-use crate::{port::process_name, status::Holder};
+use crate::holder::{Holder, process_name};
 use std::{
     fs::{OpenOptions, TryLockError},
     path::Path,

@@ -1,6 +1,6 @@
 //! Is a port free, and if not: who holds it?
 
-use crate::status::Holder;
+use crate::holder::Holder;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
@@ -66,15 +66,9 @@ pub fn holder(port: u16) -> Option<Holder> {
     }
 }
 
-/// The name of a running process, where the system tells it.
-pub fn process_name(pid: u32) -> Option<String> {
-    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(comm.trim_end().to_owned()).filter(|name| !name.is_empty())
-}
-
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Holder, process_name};
+    use crate::holder::{Holder, process_name};
     use std::{collections::HashSet, fs};
 
     /// `st` of a listening socket in `/proc/net/tcp`.

@@ -1,9 +1,10 @@
 //! What to run and by which rules.
 
 use crate::{
+    holder::Holder,
     port::PortTaken,
     restart::Restart,
-    status::{CrashReason, Holder, State},
+    status::{CrashReason, State},
 };
 use std::{ffi::OsString, fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 

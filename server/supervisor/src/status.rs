@@ -1,6 +1,6 @@
 //! What is known of a supervised process, and what to do next.
 
-use crate::port::PortTaken;
+use crate::{holder::Holder, port::PortTaken};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -110,26 +110,6 @@ impl fmt::Display for CrashReason {
             Self::NotReady(after) => write!(f, "it was not ready after {} s", after.as_secs()),
             Self::PortTaken(taken) => write!(f, "{taken}"),
             Self::Spawn(error) => write!(f, "it could not be started: {error}"),
-        }
-    }
-}
-
-/// A process that holds what ours needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its process id, where the system tells it.
-    pub pid: Option<u32>,
-    /// Its name, where the system tells it.
-    pub name: Option<String>,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, self.pid) {
-            (Some(name), Some(pid)) => write!(f, "{name} (process {pid})"),
-            (None, Some(pid)) => write!(f, "process {pid}"),
-            (Some(name), None) => f.write_str(name),
-            (None, None) => f.write_str("another process"),
         }
     }
 }
