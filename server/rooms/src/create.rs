@@ -163,6 +163,7 @@ impl Plan {
             ),
             None => None,
         };
+        alias.as_deref().map(crate::directory::check_length).transpose()?;
         let mut invited: Vec<&OwnedUserId> = Vec::new();
         for user in &request.invite {
             if !invited.contains(&user) {

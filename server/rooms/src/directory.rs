@@ -1,5 +1,6 @@
 //! [Room aliases](https://spec.matrix.org/v1.19/client-server-api/#room-aliases) and a room's place in the public directory.
 
+use hearth_protocol::pdu::MAX_FIELD_BYTES;
 use hearth_store::Transaction;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId, events::TimelineEventType};
 use serde::Deserialize;
@@ -18,6 +19,7 @@ impl Rooms {
         if alias.server_name() != self.config.server_name {
             return Err(RoomError::InvalidParam(format!("{alias} is not an alias of this server")));
         }
+        check_length(alias)?;
         self.store
             .transact("create alias", |tx| async move {
                 let mut room = self.open_to_manage(&tx, room_id).await?;
@@ -115,6 +117,15 @@ impl Rooms {
                 .await?;
         if may { Ok(()) } else { Err(RoomError::Forbidden("no power over the room's aliases".to_owned())) }
     }
+}
+
+/// An alias has 255 bytes at most. ruma does not check that when a feature of it, which other crates may turn on, allows
+/// ids of any length.
+pub(crate) fn check_length(alias: &RoomAliasId) -> Result<(), RoomError> {
+    if alias.as_str().len() > MAX_FIELD_BYTES {
+        return Err(RoomError::InvalidParam(format!("an alias has at most {MAX_FIELD_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 fn not_for_you() -> RoomError {
