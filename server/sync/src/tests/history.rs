@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (user.clone(), room.clone(), any::<bool>()).prop_map(|(user, room, on)| Step::Type(user, room, on)),
         1 => (user.clone(), room.clone()).prop_map(|(user, room)| Step::Tag(user, room)),
         1 => user.clone().prop_map(Step::Data),
-        6 => (user, 0_u64..5).prop_map(|(user, limit)| Step::Sync(user, limit)),
+        6 => (user, prop_oneof![0_u64..5, Just(100)]).prop_map(|(user, limit)| Step::Sync(user, limit)),
     ]
 }
 

@@ -12,7 +12,6 @@ use hearth_store::Transaction;
 use ruma::{
     UInt,
     api::client::sync::sync_events::{UnreadNotificationsCount, v3},
-    events::TimelineEventType,
 };
 
 use super::{Asker, Span, state::Wanted};
@@ -40,11 +39,8 @@ impl SyncEngine {
             TimelineSlice { events: Vec::new(), limited: false, start: until.clone() }
         };
         if room.since.is_none() && span.since.is_some() {
-            // The client may have an older stretch of a room that its user had left: only a timeline that begins with
-            // the room cannot leave a gap.
-            let begins =
-                slice.events.first().is_some_and(|first| first.event.pdu.event_type == TimelineEventType::RoomCreate);
-            slice.limited |= !begins;
+            // The client may have an older stretch of a room that its user had left, which this one does not continue.
+            slice.limited = true;
         }
 
         let mut entries = Vec::new();
