@@ -14,6 +14,7 @@ pub mod keys;
 pub mod presence;
 pub mod receipts;
 mod records;
+mod throttle;
 pub mod timers;
 mod transitory;
 pub mod typing;

@@ -2,20 +2,16 @@
 //!
 //! Each device says what it knows (state, last connection, last activity); the user's presence is put together from the
 //! devices that are connected: online if one of them is online and was active lately, else unavailable if there is one
-//! at all. Only what others see is a change; a device's signs of life are written sparingly (see [`Throttle`]).
-
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+//! at all. Only what others see is a change; a device's signs of life are written sparingly (see [`crate::throttle`]).
 
 use hearth_store::{StoreError, Transaction};
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, UserId};
 
 use crate::{
     Change, PresenceState, Transitory, TransitoryError, changes,
     keys::{DEVICE_PRESENCE, PRESENCE, PRESENCE_DUE},
     records::{DevicePresenceRecord, PresenceRecord},
+    throttle::Sign,
     timers,
 };
 
@@ -25,10 +21,6 @@ pub const AWAY_AFTER: u64 = 180_000;
 pub const IDLE_AFTER: u64 = 300_000;
 /// Activity counts as current for so long, in milliseconds.
 pub const ACTIVE_FOR: u64 = 90_000;
-/// A device's signs of life are written at most so often, in milliseconds. Well below the times above.
-const WRITE_EVERY: u64 = 30_000;
-/// Devices whose last sign of life is remembered; beyond that all are forgotten, which only costs a write each.
-const THROTTLED_DEVICES: usize = 10_000;
 /// Devices of one user that count.
 const DEVICES_PER_USER: usize = 100;
 /// Users that one transaction of the timers task updates.
@@ -56,50 +48,6 @@ impl From<PresenceRecord> for Presence {
             currently_active: record.currently_active,
         }
     }
-}
-
-/// What the store was last told about each device, so that a poll every second is not a write every second.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<HashMap<(OwnedUserId, OwnedDeviceId), Told>>);
-
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    state: PresenceState,
-    seen: u64,
-    active: u64,
-}
-
-impl Throttle {
-    /// Whether the store should hear of this sign of life.
-    fn is_news(&self, user: &UserId, device: &DeviceId, sign: Sign, now: u64) -> bool {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(told) = told.get(&(user.to_owned(), device.to_owned())) else { return true };
-        match sign {
-            Sign::Seen(state) => told.state != state || told.seen + WRITE_EVERY <= now,
-            Sign::Active => told.active + WRITE_EVERY <= now,
-            Sign::Set(..) => true,
-        }
-    }
-
-    fn told(&self, user: &UserId, device: &DeviceId, record: &DevicePresenceRecord) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= THROTTLED_DEVICES {
-            told.clear();
-        }
-        let entry = Told { state: record.state, seen: record.seen, active: record.active };
-        told.insert((user.to_owned(), device.to_owned()), entry);
-    }
-}
-
-/// A device's sign of life.
-#[derive(Clone, Copy)]
-enum Sign<'a> {
-    /// It polls, with this `set_presence`.
-    Seen(PresenceState),
-    /// Its user did something.
-    Active,
-    /// Its user set the state and the status message.
-    Set(PresenceState, Option<&'a str>),
 }
 
 impl Transitory {

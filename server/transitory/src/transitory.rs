@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hearth_store::Store;
 
-use crate::presence::Throttle;
+use crate::throttle::Throttle;
 
 /// The Transitory database. Cheap to clone.
 #[derive(Clone, Debug)]
