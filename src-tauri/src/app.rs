@@ -4,7 +4,7 @@ use crate::{
     commands::{self, Subscriptions},
     desktop::Desktop,
     folder::Folder,
-    instance::{self, Instance},
+    instance::{self, Claim, Instance},
     tray::{self, Tray},
 };
 use hearth_supervisor::{OsLauncher, supervise};
@@ -33,6 +33,18 @@ struct Leaving {
 
 /// Shows the window until the app is quit; gives the exit code.
 pub(crate) fn run(folder: Folder) -> i32 {
+    if let Err(error) = folder.create() {
+        // The page will say it better, when it is asked to write there.
+        tracing::warn!(%error, "the data folder cannot be made");
+    }
+    let instance = match instance::claim(&folder) {
+        Claim::Ours(instance) => instance,
+        Claim::Shown => return 0,
+        Claim::Silent => {
+            eprintln!("Hearth is already open with the folder {} and does not answer.", folder.path().display());
+            return 1;
+        }
+    };
     let mut single_instance = tauri_plugin_single_instance::Builder::new().callback(|app, _, _| show(app));
     if Folder::is_overridden() {
         // Another folder is another server, with its own window.
@@ -41,7 +53,7 @@ pub(crate) fn run(folder: Folder) -> i32 {
         single_instance = single_instance.dbus_id(format!("org.hearth.Hearth.f{:016x}", hasher.finish()));
     }
     let built = tauri::Builder::default()
-        // First, so that a second start leaves before it touches anything.
+        // First, so that a second start that the folder's lock did not see leaves before it touches anything.
         .plugin(single_instance.build())
         .plugin(tauri_plugin_window_state::Builder::default().build())
         .manage(Subscriptions::default())
@@ -75,7 +87,7 @@ pub(crate) fn run(folder: Folder) -> i32 {
                 window.hide().ok();
             }
         })
-        .setup(move |app| set_up(app, folder))
+        .setup(move |app| set_up(app, folder, instance))
         .build(tauri::generate_context!());
     match built {
         Ok(app) => app.run_return(on_event),
@@ -86,18 +98,7 @@ pub(crate) fn run(folder: Folder) -> i32 {
     }
 }
 
-fn set_up(app: &mut App, folder: Folder) -> Result<(), Box<dyn std::error::Error>> {
-    if let Err(error) = folder.create() {
-        // The page will say it better, when it is asked to write there.
-        tracing::warn!(%error, "the data folder cannot be made");
-    }
-    let Some(instance) = instance::claim(&folder) else {
-        if let Err(error) = instance::call(&folder) {
-            tracing::warn!(%error, "Hearth is already open and does not answer");
-        }
-        app.cleanup_before_exit();
-        std::process::exit(0);
-    };
+fn set_up(app: &mut App, folder: Folder, instance: Instance) -> Result<(), Box<dyn std::error::Error>> {
     app.manage::<Instance>(instance);
 
     let (server, supervisor) = supervise(OsLauncher);
@@ -110,7 +111,13 @@ fn set_up(app: &mut App, folder: Folder) -> Result<(), Box<dyn std::error::Error
     open_window(app, &folder)?;
 
     let handle = app.handle().clone();
-    tauri::async_runtime::spawn(instance::answer(folder, move || show(&handle)));
+    tauri::async_runtime::spawn(instance::answer(folder, move || {
+        let stays = !handle.state::<Leaving>().started.load(Ordering::SeqCst);
+        if stays {
+            show(&handle);
+        }
+        stays
+    }));
     tauri::async_runtime::spawn(publish(app.handle().clone(), Arc::clone(&desktop), tray));
     tauri::async_runtime::spawn(leave_on_signal(app.handle().clone()));
     tauri::async_runtime::spawn(async move {

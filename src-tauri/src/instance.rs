@@ -1,8 +1,23 @@
-//! One app for one folder, also where there is no session bus for the single-instance plugin: an operating-system lock
-//! tells the second start, and a socket in the folder brings the first one's window to the front.
+//! One app for one folder: an operating-system lock tells the second start, and a socket in the folder brings the first one's
+//! window to the front. It needs no session bus, and it decides before anything else has started. The single-instance
+//! plugin stands behind it, for systems and file systems that lack one of the two.
 
 use crate::folder::Folder;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    time::{Duration, Instant},
+};
+
+/// How long the first app may take to answer, which it does not while it starts.
+const ANSWERS: Duration = Duration::from_secs(10);
+/// How long a first app that is leaving may take: it stops its server.
+const LEAVES: Duration = Duration::from_secs(30);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The first app's answers, one byte each.
+const SHOWN: u8 = b's';
+const LEAVING: u8 = b'l';
 
 /// Held for as long as the app runs.
 #[derive(Debug)]
@@ -10,36 +25,68 @@ pub(crate) struct Instance {
     _lock: Option<File>,
 }
 
-/// Takes the folder's lock; `None` when another app has it. A file system without locks, or a folder that cannot be written, is no
-/// reason not to start.
-pub(crate) fn claim(folder: &Folder) -> Option<Instance> {
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.instance_lock());
-    match lock {
-        Ok(file) => match file.try_lock() {
-            Ok(()) => Some(Instance { _lock: Some(file) }),
-            Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Error(_)) => Some(Instance { _lock: None }),
-        },
-        Err(_) => Some(Instance { _lock: None }),
+/// Whose folder it is.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// Ours.
+    Ours(Instance),
+    /// Another app has it and has come to the front.
+    Shown,
+    /// Another app has it and does not answer.
+    Silent,
+}
+
+/// Takes the folder, or calls the app that has it. A file system without locks, or a folder that cannot be written, is no reason
+/// not to start.
+pub(crate) fn claim(folder: &Folder) -> Claim {
+    let Ok(file) = OpenOptions::new().create(true).truncate(false).write(true).open(folder.instance_lock()) else {
+        return Claim::Ours(Instance { _lock: None });
+    };
+    let mut deadline = Instant::now() + ANSWERS;
+    let mut leaving = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Claim::Ours(Instance { _lock: Some(file) }),
+            Err(TryLockError::Error(_)) => return Claim::Ours(Instance { _lock: None }),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        match call(folder) {
+            Some(SHOWN) => return Claim::Shown,
+            Some(LEAVING) if !leaving => {
+                leaving = true;
+                deadline = Instant::now() + LEAVES;
+            }
+            _ => {}
+        }
+        if Instant::now() > deadline {
+            return Claim::Silent;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
 /// Asks the app that has the folder to show its window.
 #[cfg(unix)]
-pub(crate) fn call(folder: &Folder) -> std::io::Result<()> {
-    // The connection alone is the message.
-    std::os::unix::net::UnixStream::connect(folder.instance_socket()).map(|_| ())
+fn call(folder: &Folder) -> Option<u8> {
+    use std::{io::Read, os::unix::net::UnixStream};
+    // The connection alone is the question.
+    let mut stream = UnixStream::connect(folder.instance_socket()).ok()?;
+    stream.set_read_timeout(Some(ANSWERS)).ok()?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).ok()?;
+    Some(answer[0])
 }
 
 /// Other systems have the plugin always.
 #[cfg(not(unix))]
-pub(crate) fn call(_folder: &Folder) -> std::io::Result<()> {
-    Ok(())
+fn call(_folder: &Folder) -> Option<u8> {
+    Some(SHOWN)
 }
 
-/// Calls `show` for each [`call`] of a second start.
+/// Answers each second start. `show` brings the window to the front, and is `false` when the app is leaving.
 #[cfg(unix)]
-pub(crate) async fn answer(folder: Folder, show: impl Fn()) {
+pub(crate) async fn answer(folder: Folder, show: impl Fn() -> bool) {
+    use tokio::io::AsyncWriteExt;
     let path = folder.instance_socket();
     // The lock is ours, so a socket that is there is a dead one.
     std::fs::remove_file(&path).ok();
@@ -50,49 +97,85 @@ pub(crate) async fn answer(folder: Folder, show: impl Fn()) {
             return;
         }
     };
-    while listener.accept().await.is_ok() {
-        show();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let answer = if show() { SHOWN } else { LEAVING };
+        if let Err(error) = stream.write_all(&[answer]).await {
+            tracing::debug!(%error, "a second start did not wait for its answer");
+        }
     }
 }
 
 /// Other systems have the plugin always.
 #[cfg(not(unix))]
-pub(crate) async fn answer(_folder: Folder, _show: impl Fn()) {}
+pub(crate) async fn answer(_folder: Folder, _show: impl Fn() -> bool) {}
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
+    use std::{
+        future::poll_fn,
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicU32, Ordering},
+        },
+        task::Poll,
+    };
 
-    #[test]
-    fn the_first_claim_wins_until_it_ends() {
-        let temporary = tempfile::tempdir().unwrap();
-        let folder = Folder::at(temporary.path());
-        let first = claim(&folder).expect("nobody has it");
-        assert!(claim(&folder).is_none());
-        drop(first);
-        assert!(claim(&folder).is_some());
+    /// Polls once, which binds the socket.
+    async fn begin(future: Pin<&mut impl Future<Output = ()>>) {
+        let mut future = Some(future);
+        poll_fn(|context| Poll::Ready(future.take().expect("once").poll(context).is_pending())).await;
     }
 
-    #[cfg(unix)]
+    async fn claim_in_background(folder: &Folder) -> Claim {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || claim(&folder)).await.unwrap()
+    }
+
     #[tokio::test]
-    async fn a_second_start_reaches_the_first() {
+    async fn a_second_start_brings_the_first_to_the_front() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::at(temporary.path());
-        assert!(call(&folder).is_err(), "nobody there");
+        let Claim::Ours(first) = claim(&folder) else { panic!("nobody has it") };
         std::fs::write(folder.instance_socket(), "left over").unwrap();
-        let (sender, mut shown) = tokio::sync::mpsc::unbounded_channel();
-        let mut answering = Box::pin(answer(folder.clone(), move || sender.send(()).unwrap()));
-        // The first poll binds the socket.
-        assert!(futures_poll(answering.as_mut()).await);
-        call(&folder).unwrap();
+        let shown = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&shown);
+        let mut answering = Box::pin(answer(folder.clone(), move || count.fetch_add(1, Ordering::SeqCst) < 10));
+        begin(answering.as_mut()).await;
         tokio::select! {
             () = answering => panic!("it stopped answering"),
-            heard = shown.recv() => assert_eq!(heard, Some(())),
+            second = claim_in_background(&folder) => assert!(matches!(second, Claim::Shown), "{second:?}"),
         }
+        assert_eq!(shown.load(Ordering::SeqCst), 1);
+        drop(first);
+        assert!(matches!(claim(&folder), Claim::Ours(_)), "its end frees the folder");
     }
 
-    #[cfg(unix)]
-    async fn futures_poll(mut future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
-        std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
+    #[tokio::test]
+    async fn a_second_start_waits_for_a_first_that_is_leaving() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::at(temporary.path());
+        let Claim::Ours(first) = claim(&folder) else { panic!("nobody has it") };
+        let (asked, mut was_asked) = tokio::sync::mpsc::channel(1);
+        let leaving = AtomicBool::new(false);
+        let mut answering = Box::pin(answer(folder.clone(), move || {
+            if !leaving.swap(true, Ordering::SeqCst) {
+                asked.try_send(()).unwrap();
+            }
+            false
+        }));
+        begin(answering.as_mut()).await;
+        let leave = async {
+            was_asked.recv().await.unwrap();
+            drop(first);
+        };
+        tokio::select! {
+            () = answering => panic!("it stopped answering"),
+            (second, ()) = async { tokio::join!(claim_in_background(&folder), leave) } => {
+                assert!(matches!(second, Claim::Ours(_)), "{second:?}");
+            }
+        }
     }
 }
