@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    EventNid, Membership, RoomError, Rooms, audience::TimelineEvent, keys, loading::LoadedEvent, lookup::corrupt,
+    EventNid, Membership, RoomError, Rooms, audience::TimelineEvent, error::corrupt, keys, stored_event::LoadedEvent,
     visibility::View,
 };
 

@@ -17,11 +17,12 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     Membership, RoomError, RoomNid, Rooms,
+    error::corrupt,
     ids::Kind,
     keys::{ALIAS, PUBLISHED, ROOM_ALIAS, ROOM_NID},
-    lookup::{RoomInfo, corrupt},
     membership::MemberProfile,
     records::AliasRecord,
+    room_info::RoomInfo,
     special::{self, raw},
     writer::{Effects, NewEvent, RoomWriter},
 };

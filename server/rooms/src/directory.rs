@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     Membership, RoomError, RoomNid, Rooms,
+    error::corrupt,
     keys::{ALIAS, PUBLISHED, ROOM_ALIAS},
-    lookup::corrupt,
     records::AliasRecord,
     writer::RoomWriter,
 };

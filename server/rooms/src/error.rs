@@ -61,3 +61,8 @@ impl AsStoreError for RoomError {
         }
     }
 }
+
+/// An error of parsing something that this server stored.
+pub(crate) fn corrupt(error: impl std::fmt::Display) -> RoomError {
+    RoomError::Corrupt(error.to_string())
+}

@@ -6,7 +6,7 @@ use hearth_protocol::Pdu;
 use hearth_store::Transaction;
 use serde::Deserialize;
 
-use crate::{RoomError, Rooms, StateKeyNid, TypeNid, keys, loading::LoadedEvent, records::TimelineEntry};
+use crate::{RoomError, Rooms, StateKeyNid, TypeNid, keys, records::TimelineEntry, stored_event::LoadedEvent};
 
 /// A `RoomEventFilter` (or its lesser forms `StateFilter` and `EventFilter`) as clients send it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

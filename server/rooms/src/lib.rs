@@ -12,10 +12,12 @@
 pub mod admin;
 #[cfg(test)]
 mod admin_tests;
+mod allocator;
 pub mod audience;
 #[cfg(test)]
 mod audience_tests;
 mod cache;
+mod caches;
 pub mod client_form;
 pub mod create;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod directory_tests;
 mod discoverable;
 mod error;
 pub mod event_filter;
+mod histories;
 mod ids;
 pub mod keys;
 mod lanes;
@@ -39,6 +42,7 @@ pub mod notifications;
 #[cfg(test)]
 mod notifications_tests;
 pub mod position;
+mod public_room;
 pub mod public_rooms;
 mod publish;
 #[cfg(test)]
@@ -49,6 +53,7 @@ mod relating;
 pub mod relations;
 #[cfg(test)]
 mod relations_tests;
+mod room_info;
 mod rooms;
 mod scan;
 pub mod send;
@@ -56,6 +61,7 @@ pub mod send;
 mod send_tests;
 mod special;
 pub mod state;
+mod stored_event;
 #[cfg(test)]
 mod testing;
 mod threads;
@@ -76,5 +82,7 @@ pub use ids::{EventNid, RoomNid, StateKeyNid, TypeNid};
 pub use notifications::PushRules;
 pub use position::Position;
 pub use records::{Membership, Outcome};
+pub use room_info::RoomInfo;
 pub use rooms::{Rooms, RoomsConfig};
+pub use stored_event::{LoadedEvent, StoredEvent};
 pub use visibility::View;

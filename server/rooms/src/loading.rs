@@ -8,51 +8,11 @@ use hearth_store::{Transaction, Versionstamp};
 use ruma::EventId;
 
 use crate::{
-    EventNid, Outcome, RoomError, RoomNid, Rooms, keys,
-    lookup::{Caches, corrupt},
+    EventNid, Outcome, RoomError, RoomNid, Rooms,
+    error::corrupt,
+    keys,
+    stored_event::{LoadedEvent, StoredEvent},
 };
-
-/// An event as it is stored, parsed.
-#[derive(Debug)]
-pub struct StoredEvent {
-    /// Numeric id.
-    pub nid: EventNid,
-    /// Its room.
-    pub room: RoomNid,
-    /// The event, not redacted.
-    pub pdu: Arc<Pdu>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// For a state event, the one that it replaced.
-    pub replaces: Option<EventNid>,
-    /// Device and transaction id that sent it.
-    pub transaction: Option<(String, String)>,
-}
-
-/// An event as readers may see it.
-#[derive(Debug, Clone)]
-pub struct LoadedEvent {
-    /// The stored event.
-    pub stored: Arc<StoredEvent>,
-    /// The event, redacted if there is a redaction.
-    pub pdu: Arc<Pdu>,
-    /// Its redaction.
-    pub redaction: Option<Arc<StoredEvent>>,
-}
-
-/// What a parsed event occupies in the cache beside its texts, roughly, in bytes.
-const EVENT_OVERHEAD: usize = 700;
-
-impl Caches {
-    /// Keeps a committed event.
-    pub(crate) fn keep(&self, event: Arc<StoredEvent>) {
-        // An outlier may find its place later; all other records are final.
-        if event.outcome != Outcome::Outlier {
-            let weight = EVENT_OVERHEAD + 2 * event.pdu.json.len();
-            self.events.insert(event.nid, event, weight);
-        }
-    }
-}
 
 impl Rooms {
     /// The stored event of a numeric id. Not for transactions that write events (see [`crate::lookup`]).

@@ -6,103 +6,11 @@ use std::sync::Arc;
 
 use hearth_protocol::RoomVersion;
 use hearth_store::{StoreError, Transaction};
-use ruma::{OwnedRoomId, RoomId, RoomVersionId};
+use ruma::{RoomId, RoomVersionId};
 
-use crate::{
-    EventNid, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
-    cache::{Cache, CacheStats},
-    keys,
-    loading::StoredEvent,
-    public_rooms::PublicRoom,
-    visibility::{MemberHistory, VisibilityHistory},
-};
-
-/// Default bound of the cache of parsed events, in bytes.
-const EVENT_CACHE_BYTES: usize = 32 << 20;
-/// Bound of each cache of names, in entries.
-const NAMES: usize = 20_000;
-/// Bound of each cache of membership and visibility histories, in entries.
-const HISTORIES: usize = 20_000;
-
-/// Bound of the cache of public rooms, in entries.
-const PUBLIC_ROOMS: usize = 2000;
-
-/// What never changes about a room.
-#[derive(Debug, Clone)]
-pub struct RoomInfo {
-    /// Numeric id.
-    pub nid: RoomNid,
-    /// Room id.
-    pub room_id: OwnedRoomId,
-    /// Version with its rules.
-    pub version: RoomVersion,
-}
-
-/// All caches of the reading side.
-pub(crate) struct Caches {
-    pub(crate) events: Cache<EventNid, Arc<StoredEvent>>,
-    rooms: Cache<RoomNid, Arc<RoomInfo>>,
-    room_nids: Cache<String, RoomNid>,
-    types: Cache<TypeNid, Arc<str>>,
-    type_nids: Cache<String, TypeNid>,
-    keys: Cache<StateKeyNid, Arc<str>>,
-    key_nids: Cache<String, StateKeyNid>,
-    /// Own entries per (room, user).
-    pub(crate) members: Cache<(RoomNid, StateKeyNid), Arc<MemberHistory>>,
-    /// History visibility per room.
-    pub(crate) visibilities: Cache<RoomNid, Arc<VisibilityHistory>>,
-    /// Entries of the public room list.
-    pub(crate) public_rooms: Cache<RoomNid, Arc<PublicRoom>>,
-}
-
-impl Caches {
-    pub(crate) fn new(event_bytes: usize) -> Self {
-        Self {
-            events: Cache::new(event_bytes),
-            rooms: Cache::new(NAMES),
-            room_nids: Cache::new(NAMES),
-            types: Cache::new(NAMES),
-            type_nids: Cache::new(NAMES),
-            keys: Cache::new(NAMES),
-            key_nids: Cache::new(NAMES),
-            members: Cache::new(HISTORIES),
-            visibilities: Cache::new(HISTORIES),
-            public_rooms: Cache::new(PUBLIC_ROOMS),
-        }
-    }
-}
-
-impl Default for Caches {
-    fn default() -> Self {
-        Self::new(EVENT_CACHE_BYTES)
-    }
-}
+use crate::{RoomError, RoomNid, Rooms, StateKeyNid, TypeNid, error::corrupt, keys, room_info::RoomInfo};
 
 impl Rooms {
-    /// The same database with room for `bytes` of parsed events (the default is 32 MiB).
-    #[must_use]
-    pub fn with_event_cache(mut self, bytes: usize) -> Self {
-        self.caches = Arc::new(Caches::new(bytes));
-        self
-    }
-
-    /// The caches by name, for the dashboard.
-    pub fn cache_stats(&self) -> Vec<(&'static str, CacheStats)> {
-        let caches = &self.caches;
-        vec![
-            ("events", caches.events.stats()),
-            ("rooms", caches.rooms.stats()),
-            ("room ids", caches.room_nids.stats()),
-            ("event types", caches.types.stats()),
-            ("event type ids", caches.type_nids.stats()),
-            ("state keys", caches.keys.stats()),
-            ("state key ids", caches.key_nids.stats()),
-            ("membership histories", caches.members.stats()),
-            ("visibility histories", caches.visibilities.stats()),
-            ("public rooms", caches.public_rooms.stats()),
-        ]
-    }
-
     /// The numeric id of a room, `None` when it is not known here.
     pub async fn find_room(&self, tx: &Transaction, room_id: &RoomId) -> Result<Option<RoomNid>, StoreError> {
         let name = room_id.as_str();
@@ -190,11 +98,6 @@ impl Rooms {
         self.caches.rooms.insert(nid, info.clone(), 1);
         Ok(info)
     }
-}
-
-/// An error of parsing something that this server stored.
-pub(crate) fn corrupt(error: impl std::fmt::Display) -> RoomError {
-    RoomError::Corrupt(error.to_string())
 }
 
 const PREASSIGNED: &[(&str, TypeNid)] = &[

@@ -15,9 +15,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     RoomError, RoomNid, Rooms,
+    error::corrupt,
     keys::{MEMBER, MEMBERSHIP},
     lanes::Operation,
-    lookup::corrupt,
     records::{Membership, MembershipRecord},
     special::raw,
     writer::{Effects, NewEvent, RoomWriter},

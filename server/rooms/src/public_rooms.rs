@@ -11,22 +11,12 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{RoomError, RoomNid, Rooms, keys, lookup::corrupt};
+use crate::{RoomError, RoomNid, Rooms, error::corrupt, keys, public_room::PublicRoom};
 
 /// Rooms of a page when the client does not say.
 const DEFAULT_LIMIT: u64 = 100;
 /// Rooms of a page at most.
 const MAX_LIMIT: u64 = 500;
-
-/// What the list says of a room, apart from the number of members.
-#[derive(Debug)]
-pub(crate) struct PublicRoom {
-    /// The room's revision of which this is true.
-    pub(crate) revision: u64,
-    chunk: PublicRoomsChunk,
-    /// Name, topic and alias in lower case.
-    searched: [String; 3],
-}
 
 /// A page of the public room list.
 #[derive(Debug, Clone, Default)]

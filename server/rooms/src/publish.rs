@@ -10,13 +10,12 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::{
     EventNid, Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
+    error::corrupt,
     keys::{
         ANNOTATION, COUNTER, EVENT, EVENT_AT, EVENT_NID, EXTREMITY, LOCAL, LOCAL_MEMBER, MEMBER, MEMBERSHIP,
         MEMBERSHIP_LOG, NOTIFICATION, RELATION, ROOM, ROOM_HEAD, ROOM_NID, SERVER_USERS, STATE, STATE_AT, STATE_LOG,
         STREAM, STREAM_HEAD, TIMELINE, TOUCHED, TRANSACTION,
     },
-    loading::StoredEvent,
-    lookup::corrupt,
     notifications::{self, Publishing, Recipient},
     records::{
         EventRecord, LocalMember, MembershipChange, MembershipRecord, RelationEntry, StateChange, StreamEntry,
@@ -24,6 +23,7 @@ use crate::{
     },
     redacting::Redactions,
     relating::Relation,
+    stored_event::StoredEvent,
     threads::Threads,
     view::{LocalUser, RoomView},
     writer::{Appended, RoomWriter},

@@ -7,8 +7,8 @@ use hearth_store::{Transaction, Versionstamp};
 
 use crate::{
     EventNid, RoomError, RoomNid, StateKeyNid, TypeNid,
+    error::corrupt,
     keys::{ANNOTATION, EVENT, EVENT_AT, NOTIFICATION, REDACTION, TOUCHED},
-    lookup::corrupt,
     records::EventRecord,
     relating::{self, RelatesTo},
     writer::{Appended, RoomWriter},
@@ -80,7 +80,7 @@ impl Redactions {
 /// The row that kept the target, if it is an annotation, from being made twice.
 async fn annotation(
     writer: &RoomWriter<'_>,
-    target: &crate::loading::StoredEvent,
+    target: &crate::stored_event::StoredEvent,
 ) -> Result<Option<(EventNid, StateKeyNid, TypeNid, String)>, RoomError> {
     let Some(RelatesTo { rel_type, event_id, key: Some(key) }) = RelatesTo::of(&target.pdu.content) else {
         return Ok(None);

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedEventId, UserId};
+use ruma::OwnedEventId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{EventNid, RoomError, keys::ANNOTATION, loading::StoredEvent, writer::RoomWriter};
+use crate::{EventNid, stored_event::StoredEvent};
 
 /// `rel_type` of events in a thread.
 pub(crate) const THREAD: &str = "m.thread";
@@ -62,37 +62,5 @@ impl RelatesTo {
         let content: Content = serde_json::from_str(content.get()).ok()?;
         let relation: Self = serde_json::from_value(content.relates_to).ok()?;
         (relation.rel_type.len() <= INDEXED_BYTES).then_some(relation)
-    }
-}
-
-impl RoomWriter<'_> {
-    /// The relation of a content that `sender` wants to send, with the refusals that the specification asks of a
-    /// server. One whose parent is not known here is none.
-    pub(crate) async fn relation(
-        &mut self,
-        sender: &UserId,
-        event_type: &str,
-        content: &RawValue,
-    ) -> Result<Option<Relation>, RoomError> {
-        let Some(RelatesTo { rel_type, event_id, key }) = RelatesTo::of(content) else { return Ok(None) };
-        let Some(parent) = self.find_event(&event_id).await? else { return Ok(None) };
-        let relation = Relation { parent, rel_type, key };
-        if relation.rel_type == THREAD && RelatesTo::of(&relation.parent.pdu.content).is_some() {
-            return Err(RoomError::BadRequest("a thread cannot begin at an event that itself relates to one".into()));
-        }
-        if let Some(key) = relation.annotation_key() {
-            let sender = self.names.find_key(self.rooms, &self.tx, sender.as_str()).await?;
-            let type_nid = self.names.find_type(self.rooms, &self.tx, event_type).await?;
-            if let (Some(sender), Some(type_nid)) = (sender, type_nid) {
-                let parent = relation.parent.nid;
-                let fresh = (parent, sender, event_type.to_owned(), key.to_owned());
-                if self.fresh_annotations.contains(&fresh)
-                    || ANNOTATION.get(&self.tx, (parent, sender, type_nid, key)).await?.is_some()
-                {
-                    return Err(RoomError::DuplicateAnnotation);
-                }
-            }
-        }
-        Ok(Some(relation))
     }
 }

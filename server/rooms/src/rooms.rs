@@ -5,7 +5,13 @@ use hearth_store::Store;
 use ruma::{OwnedServerName, RoomVersionId};
 
 use crate::{
-    RoomNid, cache::Cache, ids::Allocator, lanes::Lanes, lookup::Caches, notifications::PushRules, view::RoomView,
+    RoomNid,
+    allocator::Allocator,
+    cache::{Cache, CacheStats},
+    caches::Caches,
+    lanes::Lanes,
+    notifications::PushRules,
+    view::RoomView,
 };
 
 /// Bound of the views of rooms being written to, in entries of their state.
@@ -47,6 +53,18 @@ impl Rooms {
             lanes: Arc::default(),
             views: Arc::new(Cache::new(VIEW_ENTRIES)),
         }
+    }
+
+    /// The same database with room for `bytes` of parsed events (the default is 32 MiB).
+    #[must_use]
+    pub fn with_event_cache(mut self, bytes: usize) -> Self {
+        self.caches = Arc::new(Caches::new(bytes));
+        self
+    }
+
+    /// The caches by name, for the dashboard.
+    pub fn cache_stats(&self) -> Vec<(&'static str, CacheStats)> {
+        self.caches.stats()
     }
 
     /// The store, for the sync engine's reading transactions and watches.

@@ -146,7 +146,7 @@ impl SendOperation {
             new.redacts = Some(redacts);
             effects.redaction = Some(target);
         }
-        effects.relation = room.relation(&new.sender, &new.event_type.to_string(), &new.content).await?;
+        effects.relation = special::relation(room, &new.sender, &new.event_type.to_string(), &new.content).await?;
         if new.state_key.is_some() {
             special::check_state(room, &new.event_type, new.state_key.as_deref(), &new.content).await?;
             return room.append_if_changed(new, effects).await;

@@ -1,4 +1,4 @@
-//! Event types that a server looks into before it lets its own users send them.
+//! Event types and relations that a server looks into before it lets its own users send them.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,11 +12,42 @@ use serde_json::value::RawValue;
 
 use crate::{
     RoomError,
-    keys::ALIAS,
-    loading::StoredEvent,
-    lookup::corrupt,
+    error::corrupt,
+    keys::{ALIAS, ANNOTATION},
+    relating::{RelatesTo, Relation, THREAD},
+    stored_event::StoredEvent,
     writer::{NewEvent, RoomWriter},
 };
+
+/// The relation of a content that `sender` wants to send, with the refusals that the specification asks of a
+/// server. One whose parent is not known here is none.
+pub(crate) async fn relation(
+    room: &mut RoomWriter<'_>,
+    sender: &UserId,
+    event_type: &str,
+    content: &RawValue,
+) -> Result<Option<Relation>, RoomError> {
+    let Some(RelatesTo { rel_type, event_id, key }) = RelatesTo::of(content) else { return Ok(None) };
+    let Some(parent) = room.find_event(&event_id).await? else { return Ok(None) };
+    let relation = Relation { parent, rel_type, key };
+    if relation.rel_type == THREAD && RelatesTo::of(&relation.parent.pdu.content).is_some() {
+        return Err(RoomError::BadRequest("a thread cannot begin at an event that itself relates to one".into()));
+    }
+    if let Some(key) = relation.annotation_key() {
+        let sender = room.names.find_key(room.rooms, &room.tx, sender.as_str()).await?;
+        let type_nid = room.names.find_type(room.rooms, &room.tx, event_type).await?;
+        if let (Some(sender), Some(type_nid)) = (sender, type_nid) {
+            let parent = relation.parent.nid;
+            let fresh = (parent, sender, event_type.to_owned(), key.to_owned());
+            if room.fresh_annotations.contains(&fresh)
+                || ANNOTATION.get(&room.tx, (parent, sender, type_nid, key)).await?.is_some()
+            {
+                return Err(RoomError::DuplicateAnnotation);
+            }
+        }
+    }
+    Ok(Some(relation))
+}
 
 /// Checks the content of a state event that is not a member event.
 pub(crate) async fn check_state(

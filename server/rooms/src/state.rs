@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    EventNid, Membership, Position, Reader, RoomError, Rooms, StateKeyNid, TypeNid, View, keys,
-    loading::LoadedEvent,
-    lookup::corrupt,
+    EventNid, Membership, Position, Reader, RoomError, Rooms, StateKeyNid, TypeNid, View,
+    error::corrupt,
+    keys,
+    stored_event::LoadedEvent,
     visibility::{StateAccess, not_a_member},
 };
 

@@ -12,62 +12,13 @@ use ruma::{RoomId, UserId, events::room::history_visibility::HistoryVisibility};
 use serde::Deserialize;
 
 use crate::{
-    Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid, keys, lookup::RoomInfo, position::Position,
+    Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
+    histories::{MemberHistory, VisibilityHistory},
+    keys,
+    position::Position,
     records::TimelineEntry,
+    room_info::RoomInfo,
 };
-
-/// The user's memberships: from each stamp on, this one. Consecutive equal ones are one entry.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct MemberHistory(History<Membership>);
-
-/// The room's history visibility, likewise.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct VisibilityHistory(History<HistoryVisibility>);
-
-#[derive(Debug, Clone)]
-struct History<T> {
-    /// Up to where `STATE_AT` was read.
-    read: Option<Versionstamp>,
-    entries: Vec<(Versionstamp, T)>,
-}
-
-impl<T> Default for History<T> {
-    fn default() -> Self {
-        Self { read: None, entries: Vec::new() }
-    }
-}
-
-impl<T: PartialEq> History<T> {
-    fn push(&mut self, at: Versionstamp, value: T) {
-        self.read = Some(at.clone());
-        if self.entries.last().is_none_or(|(_, last)| *last != value) {
-            self.entries.push((at, value));
-        }
-    }
-
-    /// The value right before the event at `at`.
-    fn before(&self, at: &Versionstamp) -> Option<&T> {
-        self.value(self.entries.partition_point(|(from, _)| from < at))
-    }
-
-    /// The value right after the event at `at`.
-    fn after(&self, at: &Versionstamp) -> Option<&T> {
-        self.value(self.entries.partition_point(|(from, _)| from <= at))
-    }
-
-    fn next_change(&self, at: &Versionstamp, backward: bool) -> Option<&Versionstamp> {
-        let index = if backward {
-            self.entries.partition_point(|(from, _)| from < at).checked_sub(1)?
-        } else {
-            self.entries.partition_point(|(from, _)| from <= at)
-        };
-        self.entries.get(index).map(|(from, _)| from)
-    }
-
-    fn value(&self, entries: usize) -> Option<&T> {
-        Some(&self.entries[entries.checked_sub(1)?].1)
-    }
-}
 
 /// Which state of a room its reader may read.
 #[derive(Debug, Clone, PartialEq, Eq)]

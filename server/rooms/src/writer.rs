@@ -25,13 +25,14 @@ use serde_json::value::RawValue;
 
 use crate::{
     EventNid, Membership, Outcome, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
+    error::corrupt,
     ids::Kind,
     keys::{EVENT_NID, EXTREMITY, MEMBER, ROOM, STATE},
-    loading::StoredEvent,
-    lookup::{RoomInfo, corrupt},
     names::NewNames,
     records::{MembershipRecord, RoomRecord},
     relating::Relation,
+    room_info::RoomInfo,
+    stored_event::StoredEvent,
     view::RoomView,
 };
 

@@ -28,8 +28,8 @@ use hearth_store::Version;
 use hearth_store::Versionstamp;
 
 use crate::{
-    EventNid, Membership, RoomNid, StateKeyNid, TypeNid, loading::LoadedEvent, position::Position,
-    records::TimelineEntry,
+    EventNid, Membership, RoomNid, StateKeyNid, TypeNid, position::Position, records::TimelineEntry,
+    stored_event::LoadedEvent,
 };
 
 /// A room of an audience.

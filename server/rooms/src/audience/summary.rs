@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::SyncSummary;
 use crate::{
-    Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid, keys, lookup::corrupt, records::MembershipRecord,
+    Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid, error::corrupt, keys, records::MembershipRecord,
 };
 
 /// Users that name a room at most.
@@ -125,7 +125,7 @@ impl Rooms {
         tx: &Transaction,
         room: RoomNid,
         event_type: &str,
-    ) -> Result<Option<crate::loading::LoadedEvent>, RoomError> {
+    ) -> Result<Option<crate::stored_event::LoadedEvent>, RoomError> {
         let Some(event_type) = self.find_type(tx, event_type).await? else { return Ok(None) };
         debug_assert_ne!(event_type, TypeNid::MEMBER, "members are in a table of their own");
         match keys::STATE.get_snapshot(tx, (room, event_type, StateKeyNid::EMPTY)).await? {

@@ -5,7 +5,7 @@ use hearth_store::Versionstamp;
 use ruma::{OwnedRoomId, UserId, events::AnyTimelineEvent, serde::Raw};
 use serde_json::value::RawValue;
 
-use crate::{Position, Reader, RoomError, Rooms, keys, lookup::corrupt};
+use crate::{Position, Reader, RoomError, Rooms, error::corrupt, keys};
 
 /// Rows that are looked at for one page: they are kept by room, and a page wants them by time.
 const MAX_ROWS: usize = 5000;

@@ -10,7 +10,7 @@ use ruma::{
 };
 
 use super::{Publishing, Recipient};
-use crate::{EventNid, RoomError, RoomNid, StateKeyNid, keys, lookup::corrupt, records::Notification};
+use crate::{EventNid, RoomError, RoomNid, StateKeyNid, error::corrupt, keys, records::Notification};
 
 /// Stands for "outside of threads" in [`keys::SENT`]; no event has this id.
 pub(crate) const NO_THREAD: EventNid = EventNid(0);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hearth_rooms::lookup::RoomInfo;
+use hearth_rooms::RoomInfo;
 use hearth_store::Transaction;
 use hearth_transitory::{ReceiptEntry, ReceiptKind};
 use ruma::{events::AnySyncEphemeralRoomEvent, serde::Raw};

@@ -1,6 +1,6 @@
 //! Room events in the form that a sync wants them.
 
-use hearth_rooms::{Reader, View, audience::TimelineEvent, loading::LoadedEvent};
+use hearth_rooms::{Reader, View, audience::TimelineEvent, LoadedEvent};
 use hearth_store::Transaction;
 use ruma::serde::Raw;
 use serde_json::value::RawValue;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hearth_rooms::{
     EventFilter, Position, StateKeyNid, View,
     audience::{SliceRequest, StateEntry, TimelineSlice},
-    lookup::RoomInfo,
+    RoomInfo,
     notifications::UnreadCounts,
 };
 use hearth_store::Transaction;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use hearth_rooms::{
     EventNid, Position, StateKeyNid, TypeNid,
     audience::{StateEntry, TimelineSlice},
-    loading::LoadedEvent,
+    LoadedEvent,
 };
 use hearth_store::{Transaction, Version};
 use ruma::{api::client::sync::sync_events::v3, events::AnySyncStateEvent, serde::Raw};
