@@ -5,17 +5,22 @@ use std::sync::Arc;
 use hearth_accounts::Accounts;
 use hearth_rooms::{CacheStats, Rooms};
 use hearth_transitory::Transitory;
+use ruma::OwnedUserId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cache::Cache,
+    filter::SyncFilter,
     hub::Hub,
+    members_sent::MembersSent,
     memberships::MembershipCache,
     sources::{AccountsSource, RoomsSource, TransitorySource},
-    v2::Caches,
 };
 
 /// Requests that may wait at the same time.
 const WAITING_REQUESTS: usize = 10_000;
+/// Stored filters that are kept ready.
+const FILTERS: usize = 1000;
 
 /// Gives audiences what is new for them. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +32,9 @@ pub(crate) struct Parts {
     pub(crate) transitory: Transitory,
     pub(crate) hub: Hub,
     pub(crate) memberships: MembershipCache,
-    pub(crate) v2: Caches,
+    /// Stored filters, made ready.
+    pub(crate) filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
+    pub(crate) members_sent: MembersSent,
 }
 
 impl SyncEngine {
@@ -39,7 +46,8 @@ impl SyncEngine {
             transitory,
             hub: Hub::new(WAITING_REQUESTS),
             memberships: MembershipCache::default(),
-            v2: Caches::default(),
+            filters: Cache::new(FILTERS),
+            members_sent: MembersSent::default(),
         }))
     }
 
@@ -61,11 +69,10 @@ impl SyncEngine {
 
     /// The caches by name, for the dashboard.
     pub fn cache_stats(&self) -> Vec<(&'static str, CacheStats)> {
-        let v2 = &self.0.v2;
         vec![
             ("audiences' rooms", self.0.memberships.stats()),
-            ("sync filters", v2.filters.stats()),
-            ("lazily loaded members", v2.lazy.stats()),
+            ("sync filters", self.0.filters.stats()),
+            ("lazily loaded members", self.0.members_sent.stats()),
         ]
     }
 }

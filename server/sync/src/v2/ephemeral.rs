@@ -8,7 +8,7 @@ use hearth_transitory::{ReceiptEntry, ReceiptKind};
 use ruma::{events::AnySyncEphemeralRoomEvent, serde::Raw};
 use serde_json::{Value, json, value::to_raw_value};
 
-use super::Span;
+use super::asker::Span;
 use crate::{RoomBatch, SyncEngine, SyncError};
 
 /// What a room's members do beside its events.

@@ -1,11 +1,11 @@
 //! Room events in the form that a sync wants them.
 
-use hearth_rooms::{Reader, View, audience::TimelineEvent, LoadedEvent};
+use hearth_rooms::{LoadedEvent, Reader, View, audience::TimelineEvent};
 use hearth_store::Transaction;
 use ruma::serde::Raw;
 use serde_json::value::RawValue;
 
-use super::Asker;
+use super::asker::Asker;
 use crate::{SyncEngine, SyncError};
 
 impl SyncEngine {

@@ -1,11 +1,8 @@
 //! Joined rooms.
 
-use std::borrow::Cow;
-
 use hearth_rooms::{
-    EventFilter, Position, StateKeyNid, View,
-    audience::{SliceRequest, StateEntry, TimelineSlice},
-    RoomInfo,
+    Position, RoomInfo, StateKeyNid,
+    audience::{StateEntry, TimelineSlice},
     notifications::UnreadCounts,
 };
 use hearth_store::Transaction;
@@ -14,7 +11,7 @@ use ruma::{
     api::client::sync::sync_events::{UnreadNotificationsCount, v3},
 };
 
-use super::{Asker, Span, state::Wanted};
+use super::{asker::Span, state::Wanted};
 use crate::{RoomBatch, SyncEngine, SyncError};
 
 impl SyncEngine {
@@ -79,38 +76,6 @@ impl SyncEngine {
         Ok(joined)
     }
 
-    /// The newest events of the room.
-    pub(super) async fn slice(
-        &self,
-        tx: &Transaction,
-        asker: &Asker<'_>,
-        view: &View,
-        room: &RoomBatch,
-        until: Position,
-    ) -> Result<TimelineSlice, SyncError> {
-        let filter = asker.timeline_filter();
-        let request = SliceRequest { since: room.since, until, limit: asker.filter.timeline_limit(), filter: &filter };
-        Ok(self.0.rooms.timeline_slice(tx, view, request).await?)
-    }
-
-    /// The slice as the response's timeline.
-    pub(super) async fn timeline(
-        &self,
-        tx: &Transaction,
-        asker: &Asker<'_>,
-        view: &View,
-        slice: &TimelineSlice,
-        everything: bool,
-    ) -> Result<v3::Timeline, SyncError> {
-        let mut timeline = v3::Timeline::new();
-        timeline.limited = slice.limited;
-        if everything || slice.limited || !slice.events.is_empty() {
-            timeline.prev_batch = Some(slice.start.to_string());
-        }
-        timeline.events = self.timeline_events(tx, asker, view, &slice.events).await?;
-        Ok(timeline)
-    }
-
     async fn changed_members(
         &self,
         tx: &Transaction,
@@ -147,18 +112,6 @@ struct Changed {
     summary: bool,
     /// Others with a new member event.
     members: Vec<StateKeyNid>,
-}
-
-impl Asker<'_> {
-    /// The timeline's filter, with the ignored users.
-    fn timeline_filter(&self) -> Cow<'_, EventFilter> {
-        if self.ignored.is_empty() {
-            return Cow::Borrowed(&self.filter.timeline);
-        }
-        let mut filter = self.filter.timeline.clone();
-        filter.ignored.clone_from(&self.ignored);
-        Cow::Owned(filter)
-    }
 }
 
 fn count(number: u64) -> UInt {

@@ -7,7 +7,7 @@ use hearth_rooms::{
 use ruma::api::client::sync::sync_events::v3;
 
 use super::{
-    Span,
+    asker::Span,
     state::{Wanted, section},
 };
 use crate::{RoomBatch, SyncEngine, SyncError};

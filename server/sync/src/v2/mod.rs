@@ -1,76 +1,29 @@
 //! [`GET /sync`](https://spec.matrix.org/v1.19/client-server-api/#syncing): the batches of a user in the form of
 //! version 2 of the sync API.
 
+mod asker;
 mod ephemeral;
 mod events;
-mod fields;
-mod filter;
 mod joined;
-mod lazy;
 mod left;
 mod presence;
 mod state;
+mod stored_filter;
+mod timeline;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use hearth_accounts::changes::AccountDatum;
-use hearth_rooms::{RoomNid, StateKeyNid};
-use hearth_store::Transaction;
+use hearth_rooms::RoomNid;
 use hearth_transitory::timers;
-use ruma::{DeviceId, OwnedUserId, UserId, api::client::sync::sync_events::v3, serde::Raw};
+use ruma::{DeviceId, UserId, api::client::sync::sync_events::v3, serde::Raw};
 use tokio::time::Instant;
 
-use self::{filter::SyncFilter, lazy::LazyMembers};
-use crate::{
-    Audience, Batch, Limits, Reading, RoomBatch, Standing, SyncEngine, SyncError, SyncPosition, cache::Cache,
-    hub::Sample,
-};
+use self::asker::{Asker, Span};
+use crate::{Audience, Batch, Limits, Reading, RoomBatch, Standing, SyncEngine, SyncError, SyncPosition, hub::Sample};
 
 /// Longest time that a request waits. Shorter than what makes a device count as away.
 const LONGEST_POLL: Duration = Duration::from_secs(90);
-/// Stored filters that are kept ready.
-const FILTERS: usize = 1000;
-
-/// What the face keeps between requests.
-pub(crate) struct Caches {
-    pub(crate) filters: Cache<(OwnedUserId, String), Arc<SyncFilter>>,
-    pub(crate) lazy: LazyMembers,
-}
-
-impl Default for Caches {
-    fn default() -> Self {
-        Self { filters: Cache::new(FILTERS), lazy: LazyMembers::default() }
-    }
-}
-
-/// Who asks, and for what.
-struct Asker<'a> {
-    user: &'a UserId,
-    device: &'a DeviceId,
-    filter: Arc<SyncFilter>,
-    full_state: bool,
-    state_after: bool,
-    /// Users whom the asker ignores.
-    ignored: Vec<String>,
-}
-
-/// Where one response begins and ends.
-struct Span<'a> {
-    asker: &'a Asker<'a>,
-    /// `None` for an initial sync.
-    since: Option<SyncPosition>,
-    /// The asker's numeric id.
-    nid: StateKeyNid,
-    reading: Reading,
-    /// Users whom the asker has just come to share a room with.
-    met: Vec<StateKeyNid>,
-}
-
-impl Span<'_> {
-    fn rooms(&mut self) -> Transaction {
-        self.reading.rooms()
-    }
-}
 
 /// A response, and where the next one begins.
 type Answer = (v3::Response, SyncPosition);
@@ -236,12 +189,6 @@ impl SyncEngine {
         Ok(ignored.map_or_else(Vec::new, |ignored| {
             ignored.ignored_users.into_keys().filter(|ignored| ignored != user.as_str()).collect()
         }))
-    }
-}
-
-impl Asker<'_> {
-    fn ignores(&self, user: &str) -> bool {
-        self.ignored.iter().any(|ignored| ignored == user)
     }
 }
 

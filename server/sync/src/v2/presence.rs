@@ -9,7 +9,7 @@ use ruma::{
     serde::Raw,
 };
 
-use super::Span;
+use super::asker::Span;
 use crate::{Batch, SyncEngine, SyncError, presence::matrix_state};
 
 impl SyncEngine {

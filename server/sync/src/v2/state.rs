@@ -8,14 +8,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use hearth_rooms::{
-    EventNid, Position, StateKeyNid, TypeNid,
+    EventNid, LoadedEvent, Position, StateKeyNid, TypeNid,
     audience::{StateEntry, TimelineSlice},
-    LoadedEvent,
 };
 use hearth_store::{Transaction, Version};
 use ruma::{api::client::sync::sync_events::v3, events::AnySyncStateEvent, serde::Raw};
 
-use super::Span;
+use super::asker::Span;
 use crate::{RoomBatch, SyncEngine, SyncError};
 
 /// Which state is wanted.
@@ -92,7 +91,7 @@ impl SyncEngine {
             missed.retain(|(event_type, _), _| *event_type == member);
             entries.extend(missed);
         }
-        let device = self.0.v2.lazy.device(asker.user, asker.device);
+        let device = self.0.members_sent.device(asker.user, asker.device);
         if since.is_none() {
             device.begin(room.room);
         }

@@ -1,20 +1,10 @@
 //! A sync's [filter](https://spec.matrix.org/v1.19/client-server-api/#filtering), made ready.
 
-use std::sync::Arc;
-
-use hearth_accounts::AccountError;
 use hearth_rooms::EventFilter;
-use ruma::{
-    UserId,
-    api::client::{
-        filter::{EventFormat, FilterDefinition},
-        sync::sync_events::v3,
-    },
-};
+use ruma::api::client::filter::{EventFormat, FilterDefinition};
 use serde::Serialize;
 
-use super::fields::EventFields;
-use crate::{SyncEngine, SyncError};
+use crate::{SyncError, fields::EventFields};
 
 /// Events of a room's timeline where the filter does not say how many.
 const DEFAULT_TIMELINE: usize = 10;
@@ -39,7 +29,7 @@ pub(crate) struct SyncFilter {
 }
 
 impl SyncFilter {
-    fn new(definition: &FilterDefinition) -> Result<Self, SyncError> {
+    pub(crate) fn new(definition: &FilterDefinition) -> Result<Self, SyncError> {
         let room = &definition.room;
         let rooms = EventFilter {
             rooms: room.rooms.as_ref().map(|rooms| rooms.iter().map(ToString::to_string).collect()),
@@ -92,41 +82,6 @@ impl SyncFilter {
 fn part(definition: &impl Serialize) -> Result<EventFilter, SyncError> {
     let json = serde_json::to_value(definition).and_then(serde_json::from_value);
     json.map_err(|error| SyncError::BadFilter(error.to_string()))
-}
-
-impl SyncEngine {
-    /// The filter that a request names or brings along.
-    pub(super) async fn filter(
-        &self,
-        user: &UserId,
-        filter: Option<&v3::Filter>,
-    ) -> Result<Arc<SyncFilter>, SyncError> {
-        let id = match filter {
-            None => return Ok(Arc::default()),
-            Some(v3::Filter::FilterDefinition(definition)) => return Ok(Arc::new(SyncFilter::new(definition)?)),
-            Some(v3::Filter::FilterId(id)) => id,
-            Some(_) => return Err(SyncError::BadFilter("the filter is neither an id nor a definition".to_owned())),
-        };
-        // What looks like a definition came here because it is none.
-        if id.starts_with('{') {
-            return Err(SyncError::BadFilter("the filter is no valid definition".to_owned()));
-        }
-        // Stored filters never change.
-        let key = (user.to_owned(), id.clone());
-        if let Some(filter) = self.0.v2.filters.get(&key) {
-            return Ok(filter);
-        }
-        let stored = match self.0.accounts.filter(user, id).await {
-            Ok(stored) => stored,
-            Err(AccountError::NotFound(_)) => return Err(SyncError::BadFilter(format!("there is no filter {id:?}"))),
-            Err(error) => return Err(error.into()),
-        };
-        let definition: FilterDefinition =
-            serde_json::from_str(stored.get()).map_err(|error| SyncError::BadFilter(error.to_string()))?;
-        let filter = Arc::new(SyncFilter::new(&definition)?);
-        self.0.v2.filters.insert(key, filter.clone());
-        Ok(filter)
-    }
 }
 
 #[cfg(test)]

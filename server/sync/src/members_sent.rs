@@ -26,15 +26,15 @@ const MEMBERS: usize = 5000;
 type Sent = Arc<Mutex<HashMap<(RoomNid, StateKeyNid), Version>>>;
 
 #[derive(Debug)]
-pub(crate) struct LazyMembers(Cache<(OwnedUserId, OwnedDeviceId), Sent>);
+pub(crate) struct MembersSent(Cache<(OwnedUserId, OwnedDeviceId), Sent>);
 
-impl Default for LazyMembers {
+impl Default for MembersSent {
     fn default() -> Self {
         Self(Cache::new(DEVICES))
     }
 }
 
-impl LazyMembers {
+impl MembersSent {
     pub(crate) fn stats(&self) -> CacheStats {
         self.0.stats()
     }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_what_surely_arrived_counts() {
-        let lazy = LazyMembers::default();
+        let lazy = MembersSent::default();
         let device = lazy.device(user_id!("@a:x"), device_id!("A"));
         let (room, member) = (RoomNid(1), StateKeyNid(2));
         assert!(!device.has(room, member, 100));
