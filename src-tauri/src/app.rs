@@ -1,4 +1,4 @@
-//! The window and its life: plugins, tray, signals, and a quit that stops the server first.
+//! The app's life: plugins, tray, signals, and a quit that stops the server first.
 
 use crate::{
     commands::{self, Subscriptions},
@@ -6,6 +6,7 @@ use crate::{
     folder::Folder,
     instance::{self, Claim, Instance},
     tray::{self, Tray},
+    window,
 };
 use hearth_supervisor::{OsLauncher, supervise};
 use std::{
@@ -15,12 +16,8 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tauri::{
-    App, AppHandle, Emitter, Manager, RunEvent, Url, WebviewUrl, WebviewWindowBuilder, WindowEvent,
-    webview::PageLoadEvent,
-};
+use tauri::{App, AppHandle, Emitter, Manager, RunEvent, WindowEvent, webview::PageLoadEvent};
 
-const WINDOW: &str = "main";
 const STATE_EVENT: &str = "desktop://state";
 
 /// How far the quit has come.
@@ -45,7 +42,7 @@ pub(crate) fn run(folder: Folder) -> i32 {
             return 1;
         }
     };
-    let mut single_instance = tauri_plugin_single_instance::Builder::new().callback(|app, _, _| show(app));
+    let mut single_instance = tauri_plugin_single_instance::Builder::new().callback(|app, _, _| window::show(app));
     if Folder::is_overridden() {
         // Another folder is another server, with its own window.
         let mut hasher = DefaultHasher::new();
@@ -108,13 +105,13 @@ fn set_up(app: &mut App, folder: Folder, instance: Instance) -> Result<(), Box<d
 
     let tray = tray::create(app.handle());
     desktop.set_tray(tray.is_some());
-    open_window(app, &folder)?;
+    window::open(app, &folder)?;
 
     let handle = app.handle().clone();
     tauri::async_runtime::spawn(instance::answer(folder, move || {
         let stays = !handle.state::<Leaving>().started.load(Ordering::SeqCst);
         if stays {
-            show(&handle);
+            window::show(&handle);
         }
         stays
     }));
@@ -127,42 +124,6 @@ fn set_up(app: &mut App, folder: Folder, instance: Instance) -> Result<(), Box<d
         }
     });
     Ok(())
-}
-
-/// Under the locale C.UTF-8, which is what a machine without a chosen language has, WebKit says that the person's language
-/// is "C". Its own `Intl` refuses that, and a script that asks for numbers in the person's language dies.
-const LANGUAGE_FIX: &str = r#"
-    if (/^(C|POSIX)$/i.test(navigator.language)) {
-        Object.defineProperty(Navigator.prototype, "language", { get: () => "en-US" });
-        Object.defineProperty(Navigator.prototype, "languages", { get: () => ["en-US"] });
-    }"#;
-
-fn open_window(app: &App, folder: &Folder) -> tauri::Result<()> {
-    WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
-        .title("Hearth")
-        .inner_size(1120.0, 760.0)
-        .min_inner_size(420.0, 400.0)
-        .data_directory(folder.path().join("window"))
-        .on_navigation(is_own_page)
-        .initialization_script(LANGUAGE_FIX)
-        .build()?;
-    Ok(())
-}
-
-/// The window shows the bundled page and nothing else.
-fn is_own_page(url: &Url) -> bool {
-    matches!((url.scheme(), url.host_str()), ("tauri", Some("localhost")) | ("http" | "https", Some("tauri.localhost")))
-        || url.as_str() == "about:blank"
-}
-
-/// Brings the window to the front.
-pub(crate) fn show(app: &AppHandle) {
-    let Some(window) = app.get_webview_window(WINDOW) else { return };
-    for result in [window.show(), window.unminimize(), window.set_focus()] {
-        if let Err(error) = result {
-            tracing::debug!(%error, "the window did not come to the front");
-        }
-    }
 }
 
 /// Tells the page and the tray of every change.
@@ -217,7 +178,7 @@ fn on_event(app: &AppHandle, event: RunEvent) {
     if leaving.started.swap(true, Ordering::SeqCst) {
         return;
     }
-    if let Some(window) = app.get_webview_window(WINDOW) {
+    if let Some(window) = app.get_webview_window(window::NAME) {
         window.hide().ok();
     }
     let app = app.clone();
@@ -227,26 +188,4 @@ fn on_event(app: &AppHandle, event: RunEvent) {
         app.state::<Leaving>().done.store(true, Ordering::SeqCst);
         app.exit(0);
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_window_never_leaves_its_page() {
-        for (url, own) in [
-            ("tauri://localhost/", true),
-            ("tauri://localhost/index.html#/users", true),
-            ("http://tauri.localhost/", true),
-            ("about:blank", true),
-            ("https://example.org/", false),
-            ("http://127.0.0.1:8010/", false),
-            ("tauri://example.org/", false),
-            ("file:///etc/passwd", false),
-            ("data:text/html,x", false),
-        ] {
-            assert_eq!(is_own_page(&url.parse().unwrap()), own, "{url}");
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod server;
 mod sse;
 mod state;
 mod tray;
+mod window;
 
 use tracing_subscriber::EnvFilter;
 

@@ -11,7 +11,7 @@ use tauri::{
     tray::TrayIconBuilder,
 };
 
-use crate::{app, desktop::Desktop};
+use crate::{desktop::Desktop, window};
 
 /// The parts of the menu that follow the server's state.
 pub(crate) struct Tray {
@@ -67,7 +67,7 @@ fn build(app: &AppHandle) -> tauri::Result<Tray> {
 fn act(app: &AppHandle, item: &str) {
     let desktop = Arc::clone(&app.state::<Arc<Desktop>>());
     match item {
-        "open" => app::show(app),
+        "open" => window::show(app),
         "start" => {
             tauri::async_runtime::spawn(async move {
                 if let Err(error) = desktop.start().await {
