@@ -203,7 +203,7 @@ impl SyncEngine {
         let mut reading = Reading { rooms, transitory, position };
         if let (Some(memberships), Some(nid)) = (memberships, nid) {
             batch.rooms = match since {
-                None => self.all_rooms(&memberships, limits),
+                None => Self::all_rooms(&memberships, limits),
                 Some(since) => self.changed_rooms(&mut reading, nid, &memberships, since.rooms, head, limits).await?,
             };
         }
@@ -233,7 +233,7 @@ impl SyncEngine {
         }
     }
 
-    fn all_rooms(&self, memberships: &Memberships, limits: Limits) -> Vec<RoomBatch> {
+    fn all_rooms(memberships: &Memberships, limits: Limits) -> Vec<RoomBatch> {
         let rooms = memberships.rooms.iter().filter_map(|room| {
             let standing = match room.membership {
                 Membership::Join => Standing::Joined,

@@ -74,7 +74,7 @@ impl Source for Log {
 }
 
 fn far() -> Instant {
-    Instant::now() + Duration::from_secs(600)
+    Instant::now() + Duration::from_mins(10)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -109,9 +109,10 @@ async fn every_entry_reaches_every_reader_once_and_in_order() {
                             let (mut entries, until, _) = log.read(since).await?;
                             entries.retain(|(room, _)| rooms.contains(room));
                             let answer = (entries, until);
-                            Ok(match answer.0.is_empty() {
-                                true => Sample::Nothing { answer, rooms: rooms.clone() },
-                                false => Sample::Something(answer),
+                            Ok(if answer.0.is_empty() {
+                                Sample::Nothing { answer, rooms: rooms.clone() }
+                            } else {
+                                Sample::Something(answer)
                             })
                         })
                         .await

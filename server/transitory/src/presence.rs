@@ -121,12 +121,8 @@ impl Transitory {
                         record.active = record.active.max(now);
                     }
                 }
-                let status_msg = match sign {
-                    Sign::Set(_, status_msg) => Some(status_msg),
-                    Sign::Seen(_) | Sign::Active => None,
-                };
                 DEVICE_PRESENCE.set(&tx, (user.as_str(), device.as_str()), &record);
-                put_together(&tx, user, status_msg, now, 0).await?;
+                put_together(&tx, user, Some(sign), now, 0).await?;
                 Ok::<_, TransitoryError>(record)
             })
             .await?;
@@ -154,13 +150,13 @@ impl Transitory {
 async fn put_together(
     tx: &Transaction,
     user: &UserId,
-    status_msg: Option<Option<&str>>,
+    sign: Option<Sign<'_>>,
     now: u64,
     index: u16,
 ) -> Result<(), StoreError> {
     let before = PRESENCE.get(tx, (user.as_str(),)).await?;
     let mut after = before.clone().unwrap_or_default();
-    if let Some(status_msg) = status_msg {
+    if let Some(Sign::Set(_, status_msg)) = sign {
         after.status_msg = status_msg.map(ToOwned::to_owned);
     }
     after.state = PresenceState::Offline;
@@ -195,10 +191,10 @@ async fn put_together(
     after.due = due.into_iter().min();
 
     let due_before = before.as_ref().and_then(|before| before.due);
-    if due_before != after.due {
-        if let Some(due) = due_before {
-            PRESENCE_DUE.clear(tx, (due, user.as_str()));
-        }
+    if due_before != after.due
+        && let Some(due) = due_before
+    {
+        PRESENCE_DUE.clear(tx, (due, user.as_str()));
     }
     if let Some(due) = after.due {
         PRESENCE_DUE.set(tx, (due, user.as_str()), &());

@@ -119,7 +119,7 @@ async fn knocks_are_shown_until_answered() {
     let room = world.create(&alice, json!({ "initial_state": rules, "name": "Door" })).await;
     let first = world.sync(&bob, json!({})).await;
     world.change(&room, &bob, &bob, Change::Knock).await;
-    let response = crate::tests::world::request(json!({ "since": first["next_batch"] }));
+    let response = crate::tests::world::request(&json!({ "since": first["next_batch"] }));
     let response = world.engine.sync(&bob, device_id!("DEVICE"), &response).await.unwrap();
     let knocked = &response.rooms.knock[&room];
     assert!(knocked.knock_state.events.iter().any(|event| event.json().get().contains("Door")));

@@ -146,7 +146,7 @@ impl World {
     }
 
     pub(crate) async fn try_sync(&self, user: &UserId, parameters: Value) -> Result<Value, SyncError> {
-        let request = request(parameters);
+        let request = request(&parameters);
         let response = self.engine.sync(user, device_id!("DEVICE"), &request).await?;
         let response = response.try_into_http_response::<Vec<u8>>().unwrap();
         Ok(serde_json::from_slice(response.body()).unwrap())
@@ -170,7 +170,7 @@ fn http_request(method: &str, uri: &str, body: Vec<u8>) -> http::Request<Vec<u8>
     http::Request::builder().method(method).uri(uri).body(body).unwrap()
 }
 
-pub(crate) fn request(parameters: Value) -> v3::Request {
+pub(crate) fn request(parameters: &Value) -> v3::Request {
     let mut request = v3::Request::new();
     let text = |name: &str| parameters[name].as_str().map(ToOwned::to_owned);
     request.since = text("since");

@@ -75,13 +75,11 @@ fn receipt_events<T>(receipts: Vec<ReceiptEntry>) -> Vec<Raw<T>> {
             data["thread_id"] = thread.into();
         }
         let place = (receipt.event_id.to_string(), kind, receipt.user.to_string());
-        match contents.iter_mut().find(|content| !content.contains_key(&place)) {
-            Some(content) => content.insert(place, data),
-            None => {
-                contents.push(BTreeMap::from([(place, data)]));
-                None
-            }
-        };
+        if let Some(content) = contents.iter_mut().find(|content| !content.contains_key(&place)) {
+            content.insert(place, data);
+        } else {
+            contents.push(BTreeMap::from([(place, data)]));
+        }
     }
     let content = |places: BTreeMap<Place, Value>| {
         let mut content = json!({});

@@ -181,13 +181,18 @@ impl SyncEngine {
     async fn ignored_users(&self, user: &UserId) -> Result<Vec<String>, SyncError> {
         #[derive(serde::Deserialize)]
         struct Ignored {
-            ignored_users: HashMap<String, serde::de::IgnoredAny>,
+            ignored_users: serde_json::Map<String, serde_json::Value>,
         }
         let content = self.0.accounts.account_data(user, None, "m.ignored_user_list").await?;
         let ignored = content.and_then(|content| serde_json::from_str::<Ignored>(content.get()).ok());
         // Nobody loses their own events by accident.
         Ok(ignored.map_or_else(Vec::new, |ignored| {
-            ignored.ignored_users.into_keys().filter(|ignored| ignored != user.as_str()).collect()
+            ignored
+                .ignored_users
+                .into_iter()
+                .map(|(ignored, _)| ignored)
+                .filter(|ignored| ignored != user.as_str())
+                .collect()
         }))
     }
 }
