@@ -80,6 +80,22 @@ impl Accounts {
         Ok(self.to_device(localpart, id.to_owned(), record, seen))
     }
 
+    /// Resolves once the device is not there any more: its session has ended.
+    pub async fn device_gone(&self, user: &UserId, device: &DeviceId) -> Result<(), AccountError> {
+        let key = (self.local(user)?, device.as_str());
+        loop {
+            let tx = self.store.begin();
+            // Armed before the look, in the same transaction, so that no change falls between the two.
+            let watch = DEVICE.watch(&tx, key).await?;
+            let is_there = DEVICE.get_snapshot(&tx, key).await?.is_some();
+            tx.commit().await?;
+            if !is_there {
+                return Ok(());
+            }
+            watch.changed().await?;
+        }
+    }
+
     fn to_device(&self, user: &str, id: String, record: DeviceRecord, written: Option<SeenRecord>) -> Device {
         let seen = self.seen.get(user, &id).or(written);
         let (ts, ip, agent) = seen.map_or((None, None, None), |seen| (Some(seen.ts), seen.ip, seen.user_agent));
@@ -166,6 +182,23 @@ mod tests {
         ));
         assert!(accounts.authenticate(&second.access_token).await.is_ok());
         assert!(accounts.authenticate(&other.access_token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn waits_for_the_end_of_a_device() {
+        let accounts = accounts();
+        let alice = accounts.test_user("alice").await;
+        let new = NewDevice { device_id: Some("ONE".into()), ..NewDevice::default() };
+        accounts.open_session(&alice, new).await.unwrap();
+        let gone = accounts.device_gone(&alice, "ONE".into());
+        let end = async {
+            // A change that is not the end.
+            accounts.rename_device(&alice, "ONE".into(), Some("phone".into())).await.unwrap();
+            accounts.logout(&alice, "ONE".into()).await.unwrap();
+        };
+        let (gone, ()) = tokio::join!(gone, end);
+        gone.unwrap();
+        accounts.device_gone(&alice, "ONE".into()).await.unwrap();
     }
 
     #[tokio::test]

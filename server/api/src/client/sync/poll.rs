@@ -1,6 +1,7 @@
 //! [`GET /sync`](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync).
 
 use bytes::BufMut;
+use hearth_accounts::AccountError;
 use http::Method;
 use ruma::api::{
     IncomingRequest, Metadata, OutgoingResponse,
@@ -11,11 +12,33 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{ApiError, Args, ClientState};
 
-/// Answers when there is something new, or when the time is over.
+/// Answers when there is something new, when the time is over, or when the session ends meanwhile.
 pub(super) async fn sync(state: ClientState, args: Args<Request>) -> Result<Response, ApiError> {
-    let answer = state.sync.sync(&args.session.user_id, &args.session.device_id, &args.request.0).await?;
-    state.in_flight.settle(&args.session).await;
-    Ok(Response(answer))
+    let (user, device, request) = (&args.session.user_id, &args.session.device_id, &args.request.0);
+    let answer = async {
+        let answer = state.sync.sync(user, device, request).await?;
+        state.in_flight.settle(&args.session).await;
+        Ok(Response(answer))
+    };
+    if request.since.is_none() || request.timeout.is_none_or(|timeout| timeout.is_zero()) {
+        return answer.await;
+    }
+    tokio::select! {
+        // In this order: what happens after the end of a session is not for its client.
+        biased;
+        gone = state.accounts.device_gone(user, device) => {
+            gone?;
+            Err(ApiError::unknown_token(false))
+        }
+        answer = answer => {
+            let answer = answer?;
+            match state.accounts.device(user, device).await {
+                Ok(_) => Ok(answer),
+                Err(AccountError::DeviceNotFound) => Err(ApiError::unknown_token(false)),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
 }
 
 /// ruma's request, with an answer that is written by [`Response`].
