@@ -15,7 +15,7 @@ use serde::{
 use super::ApiError;
 
 /// Largest body of a request, in bytes. The largest that ordinary clients send are uploads of room keys.
-pub const BODY_LIMIT: usize = 4 << 20;
+pub(super) const BODY_LIMIT: usize = 4 << 20;
 /// How much of a body that nobody wants is read nevertheless, in bytes. A client that is still writing when the
 /// connection is closed does not get to see the answer.
 const DISCARD_LIMIT: usize = 32 << 20;

@@ -15,7 +15,11 @@ use crate::client::ClientState;
 
 /// The routes of this part.
 pub(super) fn routes() -> Router<ClientState> {
-    Router::new().merge(events::routes()).merge(state::routes()).merge(relations::routes()).merge(public_rooms::routes())
+    Router::new()
+        .merge(events::routes())
+        .merge(state::routes())
+        .merge(relations::routes())
+        .merge(public_rooms::routes())
 }
 
 /// Whoever the session belongs to, as a reader.
