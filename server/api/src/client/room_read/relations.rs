@@ -102,7 +102,11 @@ async fn threads(
 ) -> Result<get_threads::Response, ApiError> {
     let get_threads::Request { room_id, from, include, limit, .. } = args.request.0;
     let limit = limit.map(Into::into);
-    let participated = include == IncludeThreads::Participated;
+    let participated = match include {
+        IncludeThreads::All => false,
+        IncludeThreads::Participated => true,
+        other => return Err(ApiError::invalid_param(format!("include is all or participated, not {other:?}."))),
+    };
     let page = state.rooms.threads(&room_id, &reader(&args.session), from.as_deref(), limit, participated).await?;
     let mut response = get_threads::Response::new(page.chunk);
     response.next_batch = page.next_batch;
