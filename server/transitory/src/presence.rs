@@ -79,7 +79,8 @@ impl Transitory {
         self.sign_of_life(user, device, Sign::Seen(set_presence), now).await
     }
 
-    /// The device's user did something (sent an event, typed, read) at `now`.
+    /// The device's user did something (sent an event, typed, read) at `now`. That ends idling; a device that keeps
+    /// its user's presence to itself goes on doing so.
     pub async fn active(&self, user: &UserId, device: &DeviceId, now: u64) -> Result<(), TransitoryError> {
         self.sign_of_life(user, device, Sign::Active, now).await
     }
@@ -103,11 +104,12 @@ impl Transitory {
             .store
             .transact("sign_of_life", async |tx| {
                 let before = DEVICE_PRESENCE.get(&tx, (user.as_str(), device.as_str())).await?;
-                let mut record = before.clone().unwrap_or(DevicePresenceRecord {
-                    state: PresenceState::Online,
-                    seen: now,
-                    active: now,
-                });
+                let shows = before.as_ref().is_some_and(|before| before.state != PresenceState::Offline);
+                if matches!(sign, Sign::Active) && !shows {
+                    return Ok(None);
+                }
+                let mut record =
+                    before.unwrap_or(DevicePresenceRecord { state: PresenceState::Online, seen: now, active: now });
                 record.seen = record.seen.max(now);
                 match sign {
                     Sign::Seen(state) if state == record.state => {}
@@ -123,10 +125,12 @@ impl Transitory {
                 }
                 DEVICE_PRESENCE.set(&tx, (user.as_str(), device.as_str()), &record);
                 put_together(&tx, user, Some(sign), now, 0).await?;
-                Ok::<_, TransitoryError>(record)
+                Ok::<_, TransitoryError>(Some(record))
             })
             .await?;
-        self.throttle.told(user, device, &written);
+        if let Some(written) = written {
+            self.throttle.told(user, device, &written);
+        }
         Ok(())
     }
 

@@ -236,6 +236,10 @@ async fn who_does_nothing_goes_idle_and_comes_back() {
     );
     transitory.active(alice(), phone, now).await.unwrap();
     assert_eq!(fixture.state().await, (PresenceState::Online, true));
+    transitory.set_presence(alice(), phone, PresenceState::Offline, None, now).await.unwrap();
+    transitory.active(alice(), phone, now + 60_000).await.unwrap();
+    transitory.active(alice(), device_id!("OTHER"), now + 60_000).await.unwrap();
+    assert_eq!(fixture.state().await, (PresenceState::Offline, false), "who hides stays hidden");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use axum::Router;
 use hearth_accounts::Session;
 use hearth_rooms::{RoomError, send::Draft};
+use hearth_transitory::timers;
 use ruma::{
     OwnedEventId, RoomId,
     api::client::{message::send_message_event, redact::redact_event, state::send_state_event},
@@ -25,7 +26,12 @@ async fn send(
     draft: Draft,
 ) -> Result<OwnedEventId, ApiError> {
     let _sending = state.in_flight.begin(session);
-    Ok(state.rooms.send(room_id, &session.user_id, draft).await?)
+    let event = state.rooms.send(room_id, &session.user_id, draft).await?;
+    // Sent all the same, whatever becomes of the presence.
+    if let Err(error) = state.transitory.active(&session.user_id, &session.device_id, timers::now()).await {
+        tracing::warn!(%error, "cannot note that the user is active");
+    }
+    Ok(event)
 }
 
 async fn send_message(
