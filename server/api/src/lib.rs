@@ -4,4 +4,5 @@
 
 pub mod admin;
 pub mod client;
+mod error_chain;
 pub mod metrics;

@@ -10,6 +10,8 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::error_chain::Chain;
+
 /// The kinds of failure, for programs. Each belongs to one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -86,21 +88,6 @@ impl AdminError {
     pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Chain(cause), "an admin request failed");
         Self::new(ErrorCode::Internal, "The server could not do this. Its log says why.")
-    }
-}
-
-/// An error with everything that caused it, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 
