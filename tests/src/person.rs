@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Longest that a condition may take: a bound for failures, never a wait.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Everything that arrived by sync, in order.
 #[derive(Debug, Default)]
