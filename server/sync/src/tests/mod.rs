@@ -1,5 +1,6 @@
 //! The engine over real databases in memory, seen as a client sees it: through `/sync`'s JSON.
 
+mod audience;
 mod filters;
 mod hammer;
 mod history;
