@@ -12,6 +12,7 @@ use hearth_tests::{
 };
 use matrix_sdk::{
     Room, RoomMemberships, RoomState,
+    deserialized_responses::TimelineEvent,
     room::{MessagesOptions, Receipts},
     ruma::{
         OwnedEventId, OwnedRoomId, OwnedTransactionId,
@@ -341,7 +342,7 @@ async fn kill_nine_under_sixteen_senders_loses_nothing_acknowledged() {
         let mut options = MessagesOptions::backward().from(from.as_deref());
         options.limit = uint!(500);
         let page = room.messages(options).await.expect("messages");
-        timeline.extend(page.chunk.iter().filter_map(|event| event.event_id()));
+        timeline.extend(page.chunk.iter().filter_map(TimelineEvent::event_id));
         from = page.end;
         if from.is_none() {
             break;

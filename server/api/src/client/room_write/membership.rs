@@ -104,13 +104,10 @@ async fn invite(
     state: ClientState,
     Args { request, session, .. }: Args<invite_user::v3::Request>,
 ) -> Result<invite_user::v3::Response, ApiError> {
-    let recipient = match request.recipient {
-        InvitationRecipient::UserId(recipient) => recipient,
+    let InvitationRecipient::UserId(recipient) = request.recipient else {
         // By e-mail address or telephone number, and whatever ruma may add.
-        _ => {
-            let message = "This server has no identity server, so it invites nobody by e-mail or telephone.";
-            return Err(ApiError::bad_request(ErrorKind::ThreepidNotFound, message));
-        }
+        let message = "This server has no identity server, so it invites nobody by e-mail or telephone.";
+        return Err(ApiError::bad_request(ErrorKind::ThreepidNotFound, message));
     };
     let target = &recipient.user_id;
     let profile = invited_profile(&state, target).await?.unwrap_or_default();
