@@ -18,9 +18,9 @@ struct Watcher {
     icons: mpsc::UnboundedSender<(String, String)>,
 }
 
+#[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "zbus gives the methods their form")]
 #[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
 impl Watcher {
-    #[expect(clippy::needless_pass_by_value, reason = "the interface macro hands it over")]
     fn register_status_notifier_item(&self, service: &str, #[zbus(header)] header: Header<'_>) {
         let sender = header.sender().map(ToString::to_string).expect("a bus names the sender");
         // Nobody waits any more when the test is over.
