@@ -20,7 +20,7 @@ static CLIENT: LazyLock<reqwest::Client> =
     LazyLock::new(|| reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap());
 
 /// Sends bytes as they are: status, headers and body.
-pub async fn raw(
+pub(crate) async fn raw(
     server: &TestServer,
     method: &str,
     path: &str,
@@ -35,7 +35,7 @@ pub async fn raw(
 }
 
 /// The header that carries a token.
-pub fn bearer(token: &str) -> HeaderMap {
+pub(crate) fn bearer(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::try_from(format!("Bearer {token}")).unwrap());
     headers
@@ -249,7 +249,7 @@ async fn events_that_cannot_be() {
         (format!("send/m.room.message/{}", txn()), json!({ "body": x(65_536) }), 413, "M_TOO_LARGE"),
         (format!("send/m.room.message/{}", txn()), json!({ "body": "é".repeat(33_000) }), 413, "M_TOO_LARGE"),
         (format!("send/m.room.message/{}", txn()), json!({ "list": vec![0; 40_000] }), 413, "M_TOO_LARGE"),
-        (format!("state/m.room.topic"), json!({ "topic": x(65_536) }), 413, "M_TOO_LARGE"),
+        ("state/m.room.topic".to_string(), json!({ "topic": x(65_536) }), 413, "M_TOO_LARGE"),
     ] {
         let path = format!("rooms/{room}/{path}");
         alice.refused("PUT", &path, Some(content), status, code).await;

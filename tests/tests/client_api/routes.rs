@@ -1,7 +1,7 @@
 //! The endpoints under test, from the specification's OpenAPI files.
 
 /// Method, path, and whether it wants an access token.
-pub const ROUTES: &[(&str, &str, bool)] = &[
+pub(crate) const ROUTES: &[(&str, &str, bool)] = &[
     ("PUT", "/_matrix/client/v3/user/{userId}/account_data/{type}", true),
     ("GET", "/_matrix/client/v3/user/{userId}/account_data/{type}", true),
     ("PUT", "/_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}", true),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{User, bodies, encode, find, ids, list, next_batch, server, types};
 
 /// Waits for news in the background.
-fn wait<'a>(user: &User<'a>, since: &str) -> tokio::task::JoinHandle<Value> {
+fn wait(user: &User<'_>, since: &str) -> tokio::task::JoinHandle<Value> {
     let path = format!("/_matrix/client/v3/sync?timeout=60000&since={}", encode(since));
     let url = format!("{}{path}", user.server.base_url());
     let request = reqwest::Client::new().get(url).bearer_auth(user.token()).send();
