@@ -1,6 +1,7 @@
 //! The server's signing key.
 
-use rand::Rng;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
+use rand::{Rng, rngs::OsRng};
 use ruma::{OwnedServerName, signatures::Ed25519KeyPair};
 
 /// This server's name and its current ed25519 key.
@@ -15,7 +16,11 @@ impl SigningKey {
     /// Makes a new random key with a random version. The second value is the PKCS#8 document to keep.
     #[expect(clippy::missing_panics_doc, reason = "it never does")]
     pub fn generate(server_name: OwnedServerName) -> (Self, Vec<u8>) {
-        let document = Ed25519KeyPair::generate().to_vec();
+        let document = ed25519_dalek::SigningKey::generate(&mut OsRng)
+            .to_pkcs8_der()
+            .expect("every ed25519 key has a PKCS#8 form")
+            .as_bytes()
+            .to_vec();
         let version: String =
             rand::thread_rng().sample_iter(rand::distributions::Alphanumeric).take(6).map(char::from).collect();
         let key = Self::from_pkcs8(server_name, format!("a_{version}"), &document)
