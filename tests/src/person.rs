@@ -34,8 +34,8 @@ pub struct Seen {
     pub timeline: HashMap<OwnedRoomId, Vec<Value>>,
     /// Ephemeral events by room.
     pub ephemeral: HashMap<OwnedRoomId, Vec<Value>>,
-    /// Rooms whose timeline came with a gap, once per gap.
-    pub gaps: Vec<OwnedRoomId>,
+    /// Gaps in a room's timeline: before which of its entries.
+    pub gaps: Vec<(OwnedRoomId, usize)>,
     /// The newest unread count by room.
     pub unread: HashMap<OwnedRoomId, u64>,
 }
@@ -176,7 +176,8 @@ async fn follow(client: Client, seen: Arc<Mutex<Seen>>, changed: watch::Sender<u
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             for (room, update) in response.rooms.joined {
                 if update.timeline.limited {
-                    seen.gaps.push(room.clone());
+                    let entry = seen.timeline.get(&room).map_or(0, Vec::len);
+                    seen.gaps.push((room.clone(), entry));
                 }
                 let events =
                     update.timeline.events.iter().filter_map(|event| event.raw().deserialize_as_unchecked().ok());
