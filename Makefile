@@ -146,7 +146,7 @@ fmt: ui/node_modules/.package-lock.json
 # --- Bench, bundle --------------------------------------------------------------------------------------------------------------
 
 bench: tools
-	cargo bench -p hearth-store -p hearth-rooms -p hearth-sync --benches
+	cargo bench -p hearth-store -p hearth-rooms -p hearth-sync --bench store --bench rooms --bench reads --bench sync
 
 # The server goes beside the app as its sidecar; tauri.bundle.conf.json says so, and only here, since it would fail every other
 # build. BUNDLES=deb,appimage makes more kinds (an AppImage's tools are downloaded by Tauri).
