@@ -135,6 +135,30 @@ const ENTRIES: &[Entry] = &[
         false,
         &["For foundationdb: an existing cluster. Default: a local fdbserver that Hearth runs."],
     ),
+    entry(
+        "[store]",
+        "client_library",
+        "\"/opt/foundationdb/libfdb_c.so\"",
+        false,
+        &["For foundationdb: its client library (libfdb_c). Default: searched in the system's places and beside hearth."],
+    ),
+    entry(
+        "[store]",
+        "key_prefix",
+        "\"hearth\"",
+        false,
+        &["For foundationdb: what all keys begin with, so that several servers share a cluster. Default: hearth."],
+    ),
+    entry("[backup]", "folder", "\"backups\"", false, &["Where backups are kept. Default: backups in the data folder."]),
+    entry("[backup]", "interval_hours", "24", true, &["Hours between scheduled backups; 0 for none."]),
+    entry("[backup]", "keep", "3", true, &["How many scheduled backups are kept; older ones are deleted."]),
+    entry(
+        "[backup]",
+        "passphrase_file",
+        "\"backup-passphrase\"",
+        false,
+        &["A file whose first line encrypts backups. Without it nobody can read them, you included. Default: not encrypted."],
+    ),
     entry("[limits]", "rate_limit", "true", true, &["Whether too many requests by one user or address are refused."]),
 ];
 
@@ -201,6 +225,7 @@ mod tests {
             "[rooms]",
             "[passwords]",
             "[store]",
+            "[backup]",
             "[limits]",
         ];
         for section in sections {

@@ -20,12 +20,15 @@ pub(crate) use self::{
     source::ConfigError,
 };
 use self::{
-    raw::{Mode, Raw, RawListener},
+    raw::{Mode, Raw, RawBackup, RawListener, RawStore},
     source::Source,
 };
 
 const CLIENT_ADDRESS: &str = "127.0.0.1:8008";
 const ADMIN_ADDRESS: &str = "127.0.0.1:8010";
+const KEY_PREFIX: &str = "hearth";
+const BACKUP_INTERVAL_HOURS: u32 = 24;
+const BACKUPS_KEPT: u32 = 3;
 const EVERY_SERVICE: [Service; 3] = [Service::Client, Service::Federation, Service::Media];
 
 /// A checked configuration.
@@ -53,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) passwords: PasswordCost,
     /// What keeps the data.
     pub(crate) store: StoreConfig,
+    /// Scheduled backups.
+    pub(crate) backup: BackupConfig,
     /// Whether too many requests are refused.
     pub(crate) rate_limit: bool,
     /// Environment variables that look like ours and name no key.
@@ -110,12 +115,25 @@ pub(crate) struct Federation {
 pub(crate) struct StoreConfig {
     /// What keeps the data.
     pub(crate) engine: Engine,
-    /// The cluster of the FoundationDB engine.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for an engine that has yet to come; the key is checked already")
-    )]
+    /// An existing cluster of the FoundationDB engine; `None`: the local instance that Hearth runs.
     pub(crate) cluster_file: Option<PathBuf>,
+    /// FoundationDB's client library; `None`: it is searched.
+    pub(crate) client_library: Option<PathBuf>,
+    /// What all keys in a cluster begin with, so that several Hearths share one.
+    pub(crate) key_prefix: String,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone)]
+pub(crate) struct BackupConfig {
+    /// Where backups are kept.
+    pub(crate) folder: PathBuf,
+    /// Hours between scheduled backups; 0: none are scheduled.
+    pub(crate) interval_hours: u32,
+    /// How many scheduled backups are kept.
+    pub(crate) keep: u32,
+    /// A file whose first line encrypts backups; `None`: they are not encrypted.
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -173,7 +191,8 @@ impl Checker<'_> {
                 .map(|folder| folder.join("data"))
                 .ok_or_else(|| self.error("data_dir", "this system has no folder for a user's data: name one here"))?,
         };
-        let store = self.store(raw.store.engine, raw.store.cluster_file)?;
+        let store = self.store(raw.store)?;
+        let backup = self.backup(raw.backup, &data_dir)?;
         Ok(Config {
             file: file.to_owned(),
             server_name: self.server_name(&server_name)?,
@@ -194,6 +213,7 @@ impl Checker<'_> {
             default_room_version: self.room_version(raw.rooms.default_version.as_deref())?,
             passwords: self.passwords(raw.passwords.memory_kib, raw.passwords.iterations)?,
             store,
+            backup,
             rate_limit: raw.limits.rate_limit.unwrap_or(true),
             ignored_variables: self.source.ignored.clone(),
         })
@@ -353,13 +373,44 @@ impl Checker<'_> {
         Ok(cost)
     }
 
-    fn store(&self, engine: Option<Engine>, cluster_file: Option<PathBuf>) -> Result<StoreConfig, ConfigError> {
-        let engine = engine.unwrap_or(Engine::Embedded);
-        if cluster_file.is_some() && engine == Engine::Embedded {
-            return Err(self.error("store.cluster_file", "only the engine \"foundationdb\" has a cluster file"));
+    fn store(&self, raw: RawStore) -> Result<StoreConfig, ConfigError> {
+        let engine = raw.engine.unwrap_or(Engine::Embedded);
+        let only_there = [
+            ("store.cluster_file", raw.cluster_file.is_some(), "has a cluster file"),
+            ("store.client_library", raw.client_library.is_some(), "needs a client library"),
+            ("store.key_prefix", raw.key_prefix.is_some(), "has a prefix of keys"),
+        ];
+        if let Some((key, _, what)) = only_there.iter().find(|(_, set, _)| *set && engine == Engine::Embedded) {
+            return Err(self.error(key, format!("only the engine \"foundationdb\" {what}")));
         }
-        let cluster_file = cluster_file.map(|path| self.path("store.cluster_file", &path)).transpose()?;
-        Ok(StoreConfig { engine, cluster_file })
+        let key_prefix = raw.key_prefix.unwrap_or_else(|| KEY_PREFIX.to_owned());
+        if key_prefix.is_empty() || key_prefix.len() > 100 {
+            return Err(self.error("store.key_prefix", "between 1 and 100 bytes"));
+        }
+        let path = |key: &str, path: Option<PathBuf>| path.map(|path| self.path(key, &path)).transpose();
+        Ok(StoreConfig {
+            engine,
+            cluster_file: path("store.cluster_file", raw.cluster_file)?,
+            client_library: path("store.client_library", raw.client_library)?,
+            key_prefix,
+        })
+    }
+
+    fn backup(&self, raw: RawBackup, data_dir: &Path) -> Result<BackupConfig, ConfigError> {
+        let folder = match raw.folder {
+            Some(folder) => self.path("backup.folder", &folder)?,
+            None => data_dir.join("backups"),
+        };
+        let keep = raw.keep.unwrap_or(BACKUPS_KEPT);
+        if keep == 0 {
+            return Err(self.error("backup.keep", "at least 1; interval_hours = 0 switches scheduled backups off"));
+        }
+        Ok(BackupConfig {
+            folder,
+            interval_hours: raw.interval_hours.unwrap_or(BACKUP_INTERVAL_HOURS),
+            keep,
+            passphrase_file: raw.passphrase_file.map(|path| self.path("backup.passphrase_file", &path)).transpose()?,
+        })
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Raw {
     pub(super) rooms: RawRooms,
     pub(super) passwords: RawPasswords,
     pub(super) store: RawStore,
+    pub(super) backup: RawBackup,
     pub(super) limits: RawLimits,
 }
 
@@ -96,6 +97,17 @@ pub(super) struct RawPasswords {
 pub(super) struct RawStore {
     pub(super) engine: Option<Engine>,
     pub(super) cluster_file: Option<PathBuf>,
+    pub(super) client_library: Option<PathBuf>,
+    pub(super) key_prefix: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(super) struct RawBackup {
+    pub(super) folder: Option<PathBuf>,
+    pub(super) interval_hours: Option<u32>,
+    pub(super) keep: Option<u32>,
+    pub(super) passphrase_file: Option<PathBuf>,
 }
 
 /// What keeps the data.
