@@ -50,6 +50,10 @@ pub enum StoreError {
     /// The disk failed or is full. The process is about to end; nothing of the transaction is visible.
     #[error("storage failed: {0}")]
     Io(String),
+    /// The cluster does not answer now (FoundationDB). Nothing is known to be wrong with the data; the same request may
+    /// succeed later. Where it comes from a commit, the text says whether the commit may have happened.
+    #[error("the database does not answer: {0}")]
+    Unavailable(String),
     /// The store was closed.
     #[error("store is closed")]
     Closed,
@@ -74,7 +78,7 @@ impl AsStoreError for StoreError {
     }
 }
 
-/// Why a store could not be opened. The directory is left untouched in every case.
+/// Why a store could not be opened. The directory or the cluster is left untouched in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the directory open.
@@ -111,4 +115,60 @@ pub enum OpenError {
         /// The system's or the engine's words.
         detail: String,
     },
+    /// FoundationDB's client library is not there, or cannot be used.
+    #[error("{0}")]
+    LibraryMissing(LibraryMissing),
+    /// FoundationDB's client library does not know the API version that Hearth speaks.
+    #[error(
+        "the FoundationDB client library at {path} is too old: it speaks API version {found}, Hearth needs {needed}; \
+         install foundationdb-clients 7.4 or newer"
+    )]
+    LibraryTooOld {
+        /// The library.
+        path: PathBuf,
+        /// The newest API version that it speaks.
+        found: i32,
+        /// The oldest that Hearth can use.
+        needed: i32,
+    },
+    /// The cluster file is missing or is not one.
+    #[error("the cluster file {path} cannot be used: {detail}")]
+    ClusterFile {
+        /// The cluster file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The cluster gave no answer to a transaction.
+    #[error(
+        "the FoundationDB cluster of {path} does not answer ({detail}); \
+         is fdbserver running, reachable and configured? `fdbcli -C {path} --exec status` tells"
+    )]
+    Unreachable {
+        /// The cluster file.
+        path: PathBuf,
+        /// What was waited for, and the client's words.
+        detail: String,
+    },
+}
+
+/// Where FoundationDB's client library was looked for, and why each try failed.
+#[derive(Debug)]
+pub struct LibraryMissing {
+    /// Path or name, and why it could not be loaded, in the order of the search.
+    pub looked: Vec<(PathBuf, String)>,
+}
+
+impl std::fmt::Display for LibraryMissing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the FoundationDB client library (libfdb_c) could not be loaded; install the package foundationdb-clients, or \
+             name the library with `client_library` in the section [store] or in FDB_CLIENT_LIBRARY. Looked for:"
+        )?;
+        for (place, reason) in &self.looked {
+            write!(f, "\n  {}: {reason}", place.display())?;
+        }
+        Ok(())
+    }
 }

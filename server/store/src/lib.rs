@@ -1,6 +1,6 @@
 //! An ordered, transactional key-value store in FoundationDB's model.
 //!
-//! One API, two engines (the embedded one here; FoundationDB later), one conformance suite. Keys are
+//! One API, two engines (an embedded one and FoundationDB), one conformance suite. Keys are
 //! built with FoundationDB's tuple layer, so that they are byte-identical on both engines.
 //!
 //! What every caller may rely on, on either engine:
@@ -19,6 +19,7 @@ pub mod keyspace;
 pub mod limits;
 mod operations;
 mod options;
+mod snapshot;
 mod stats;
 mod store;
 mod transaction;
@@ -26,12 +27,13 @@ mod value;
 mod version;
 
 pub use bytes::Bytes;
-pub use error::{AsStoreError, OpenError, StoreError};
+pub use error::{AsStoreError, LibraryMissing, OpenError, StoreError};
 pub use foundationdb_tuple::{self as tuple, Versionstamp};
 pub use keyspace::{Key, KeyPart, Scan, Table, TableInfo};
 pub use operations::{AtomicOp, Committed, KeyValue, RangeRead};
-pub use options::EmbeddedOptions;
-pub use stats::StoreStats;
+pub use options::{EmbeddedOptions, FoundationDbOptions};
+pub use snapshot::{Snapshot, SnapshotPart};
+pub use stats::{Health, StoreStats};
 pub use store::Store;
 pub use transaction::{Transaction, Watch};
 pub use value::Value;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// Largest key, in bytes.
-pub const KEY_BYTES: usize = 10_000;
+/// Largest key, in bytes: FoundationDB's 10,000 less the longest root prefix and the byte behind it.
+pub const KEY_BYTES: usize = 10_000 - KEY_PREFIX_BYTES - 1;
+/// Longest root prefix of a FoundationDB store, in bytes.
+pub const KEY_PREFIX_BYTES: usize = 256;
 /// Largest value, in bytes.
 pub const VALUE_BYTES: usize = 100_000;
 /// Largest transaction: keys and values written plus conflict ranges, in bytes.

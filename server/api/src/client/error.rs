@@ -218,6 +218,10 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(%error, "gave up on a transaction");
                 Self::unavailable("The server is busy. Try again.")
             }
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "the database does not answer");
+                Self::unavailable("The server's database does not answer. Try again.")
+            }
             StoreError::Closed => Self::unavailable("The server is stopping."),
             StoreError::TransactionTooLarge { .. } | StoreError::ValueTooLarge { .. } => {
                 Self::too_large("This is more than the server can store at once.")

@@ -20,6 +20,12 @@ pub(crate) enum TransactionEngine {
     Embedded(Arc<embedded::EmbeddedTransaction>),
 }
 
+/// What a snapshot reads from.
+#[derive(Debug)]
+pub(crate) enum SnapshotEngine {
+    Embedded(embedded::EmbeddedSnapshot),
+}
+
 /// What a watch waits on.
 #[derive(Debug)]
 pub(crate) enum WatchEngine {

@@ -95,6 +95,7 @@ impl Committer {
             let _ = self.shared.note(done);
         }
         self.shared.published().release();
+        self.shared.long_reads.end();
     }
 
     /// When there is something to do even if no transaction arrives.

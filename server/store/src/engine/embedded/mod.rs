@@ -28,6 +28,7 @@ mod fault_tests;
 mod held;
 mod key;
 mod log;
+mod long_read;
 mod mutex;
 mod open;
 mod queue;
@@ -37,6 +38,7 @@ mod tree;
 mod tuning;
 mod watches;
 
+pub(crate) use long_read::EmbeddedSnapshot;
 pub(crate) use open::Embedded;
 pub(crate) use transaction::EmbeddedTransaction;
 pub(crate) use watches::EmbeddedWatch;

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::tree::{CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
 use super::tuning::Tuning;
 use crate::options::EmbeddedOptions;
-use crate::stats::StoreStats;
+use crate::stats::{Health, StoreStats};
 use crate::{OpenError, StoreError, Version};
 
 /// An open embedded store. Dropping the last handle finishes pending commits and releases the directory,
@@ -61,10 +61,28 @@ impl Embedded {
         Opened { database, log: None, version: 0 }.start(None, Tuning::default())
     }
 
+    /// `embedded`, or `memory`.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.path.is_some() { "embedded" } else { "memory" }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let failure = self.shared.check().err();
+        Health {
+            available: failure.is_none(),
+            message: failure.map_or_else(String::new, |error| error.to_string()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            disk_bytes: self.path.as_deref().map_or(0, Directory::disk_bytes),
+            machines: 1,
+            processes: 1,
+            ..Health::default()
+        }
+    }
+
     pub(crate) fn stats(&self) -> StoreStats {
         let shared = &self.shared;
         StoreStats {
-            engine: if self.path.is_some() { "embedded" } else { "memory" },
+            engine: self.name(),
             disk_bytes: self.path.as_deref().map_or(0, Directory::disk_bytes),
             commits: shared.commits.load(Ordering::Relaxed),
             conflicts: shared.conflicts.load(Ordering::Relaxed),

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::long_read::LongReads;
 use super::queue::Queue;
 use super::tree::Snapshot;
 use super::watches::Watches;
@@ -13,6 +14,7 @@ use crate::StoreError;
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) watches: Arc<Watches>,
+    pub(super) long_reads: LongReads,
     /// How long a transaction may live after its first read.
     pub(super) lifetime: Duration,
     published: RwLock<Arc<Snapshot>>,
@@ -31,6 +33,7 @@ impl Shared {
         Self {
             queue: Queue::new(),
             watches: Arc::default(),
+            long_reads: LongReads::default(),
             lifetime,
             published: RwLock::new(Arc::new(snapshot)),
             end: OnceLock::new(),

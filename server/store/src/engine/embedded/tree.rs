@@ -97,6 +97,12 @@ pub(super) struct Entries {
     reverse: bool,
 }
 
+impl std::fmt::Debug for Entries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").field("reverse", &self.reverse).finish_non_exhaustive()
+    }
+}
+
 /// One stored entry.
 pub(super) struct Entry {
     key: redb::AccessGuard<'static, &'static [u8]>,
@@ -140,6 +146,10 @@ impl EntryList {
 
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn last_key(&self) -> Option<&[u8]> {
