@@ -7,82 +7,34 @@
 use std::sync::Arc;
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
-use hearth_accounts::Accounts;
-use hearth_rooms::Rooms;
-use hearth_store::Store;
-use ruma::OwnedServerName;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use utoipa::openapi::{OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{
-    endpoints::overview::Sampler,
     error::{AdminError, ErrorCode},
-    logs::LogRing,
-    process::ProcessReader,
+    state::Admin,
 };
-use crate::metrics::Metrics;
 
 mod assets;
-mod counts;
+mod clock;
 mod endpoints;
 mod error;
+mod figures;
 mod guard;
 pub mod logs;
 mod process;
+mod state;
 
 pub use guard::AdminToken;
+pub use state::AdminParts;
 
 /// Where the API is.
 pub const API: &str = "/_hearth/admin/v1";
 
-/// What the admin API works on.
-#[derive(Clone)]
-pub struct AdminParts {
-    /// Opens the API; see [`AdminToken`].
-    pub token: AdminToken,
-    /// The server's name.
-    pub server_name: OwnedServerName,
-    /// The software's version.
-    pub version: String,
-    /// What clients are told to connect to.
-    pub public_base_url: String,
-    /// Where the server listens for clients and other servers, as URLs.
-    pub listeners: Vec<String>,
-    /// Users, devices, registration tokens.
-    pub accounts: Accounts,
-    /// Rooms.
-    pub rooms: Rooms,
-    /// For its figures.
-    pub store: Store,
-    /// The newest log lines; the binary's subscriber fills it with a [`logs::LogLayer`].
-    pub logs: Arc<LogRing>,
-    /// The counters of all listeners.
-    pub metrics: Arc<Metrics>,
-    /// Ends the live streams when the server stops.
-    pub shutdown: CancellationToken,
-}
-
-/// The state behind every endpoint.
-pub(crate) struct Admin {
-    parts: AdminParts,
-    process: ProcessReader,
-    sampler: Sampler,
-    counter: counts::Counter,
-    listeners: Arc<Semaphore>,
-}
-
 /// The admin listener's whole service: the API, its description, and the dashboard.
 pub fn router(parts: AdminParts) -> Router {
     let token = parts.token.clone();
-    let admin = Arc::new(Admin {
-        parts,
-        process: ProcessReader::new(),
-        sampler: Sampler::default(),
-        counter: counts::Counter::default(),
-        listeners: Arc::new(Semaphore::new(endpoints::live::MOST_LISTENERS)),
-    });
+    let admin = Arc::new(Admin::new(parts));
     let (api, document) = describe();
     let document = axum::body::Bytes::from(render(&document));
     let api = Router::from(api)

@@ -16,6 +16,9 @@ use ruma::{OwnedUserId, RoomVersionId, push::Ruleset, server_name};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use hearth_store::Store;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 
 const TOKEN: &str = "the-token";

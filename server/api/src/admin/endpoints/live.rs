@@ -18,18 +18,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    Query,
-    overview::{self, Counts, Overview},
-};
+use super::Query;
 use crate::admin::{
-    Admin,
     error::{AdminError, ErrorCode},
+    figures::{Counts, Overview},
     logs::{LogFilter, LogLevel, LogLine},
+    state::Admin,
 };
 
-/// Dashboards that may listen at the same time.
-pub(in crate::admin) const MOST_LISTENERS: usize = 32;
 /// How often the log is looked at.
 const LOG_TICK: Duration = Duration::from_millis(250);
 /// An overview comes with every so many looks at the log: once a second.
@@ -160,7 +156,7 @@ impl Listener {
             return;
         }
         // A failure is in the log; the next tick tries again.
-        let Ok(overview) = overview::read(&self.admin).await else { return };
+        let Ok(overview) = self.admin.figures.read().await else { return };
         let counts = overview.counts;
         if self.wants_overview {
             self.ready.push(LiveEvent::Overview { overview: Box::new(overview) }.into_sse());

@@ -8,9 +8,9 @@ use utoipa::IntoParams;
 
 use super::Query;
 use crate::admin::{
-    Admin,
     error::AdminError,
     logs::{LogFilter, LogLevel, LogPage},
+    state::Admin,
 };
 
 /// Which lines to read.

@@ -5,10 +5,7 @@
 // Fields are named as the Matrix API names them: `user_id` in a user, `room_id` in a room.
 #![allow(clippy::struct_field_names)]
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -18,11 +15,11 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Admin, error::AdminError};
+use super::{error::AdminError, state::Admin};
 
-pub(super) mod live;
+mod live;
 mod logs;
-pub(super) mod overview;
+mod overview;
 mod registration_tokens;
 mod rooms;
 mod users;
@@ -84,8 +81,4 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         let axum::extract::Path(value) = axum::extract::Path::from_request_parts(parts, state).await?;
         Ok(Self(value))
     }
-}
-
-fn unix_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Body, Path};
-use crate::admin::{Admin, error::AdminError};
+use crate::admin::{clock::unix_millis, error::AdminError, state::Admin};
 
 /// A registration token.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -87,7 +87,7 @@ pub(super) async fn create(
     if body.uses_allowed == Some(0) {
         return Err(AdminError::invalid("uses_allowed", "A token is good for at least one account."));
     }
-    if body.expires_at.is_some_and(|at| at <= super::unix_millis()) {
+    if body.expires_at.is_some_and(|at| at <= unix_millis()) {
         return Err(AdminError::invalid("expires_at", "This time has passed."));
     }
     if let Some(token) = &body.token {

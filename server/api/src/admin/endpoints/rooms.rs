@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Path, Query};
-use crate::admin::{Admin, error::AdminError};
+use crate::admin::{error::AdminError, state::Admin};
 
 /// Most rooms on one page.
 const MOST_ROOMS: usize = 200;

@@ -12,8 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Body, Path, Query};
 use crate::admin::{
-    Admin,
     error::{AdminError, ErrorCode},
+    state::Admin,
 };
 
 /// Most users on one page.
