@@ -55,7 +55,7 @@ fn preflight(folder: &Folder) -> Result<(), Obstacle> {
 
 /// The file on which a server holds an operating-system lock while it uses the folder.
 pub(crate) fn lock_file(config: &Config) -> PathBuf {
-    config.data_dir.join("store").join("lock")
+    config.data_dir.join("lock")
 }
 
 /// Where a server keeps its admin token, for when we did not hear its ready line.

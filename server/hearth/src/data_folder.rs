@@ -1,17 +1,20 @@
 //! The data folder: whose it is, the server's identity, the admin token.
 //!
 //! ```text
+//! lock            held (by the operating system) while a process uses the folder
 //! identity.toml   server name and signing key
 //! admin-token     opens the admin API; delete it and start again for a new one
 //! admin-url       where the running server's admin API is, for the command line
-//! store/          the embedded store, with its lock
+//! store/          the embedded store
+//! foundationdb/   the local FoundationDB instance, where that is the engine: its data, its logs, its cluster file
 //! ```
 //!
 //! The signing key is a file of its own and no row of the store, because it must outlive the store: whoever restores a backup or
 //! begins with an empty store stays the same server to others; and a copy of the store can be given away without it.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -24,11 +27,21 @@ use rand::{RngCore, rngs::OsRng};
 use ruma::{OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, private_file};
+use crate::{failure::Failure, private_file, store_opening::OpenFailure};
+
+/// What only a data folder has, and what one may hold besides before its first server has an identity.
+const OURS: [&str; 3] = ["identity.toml", "store", "foundationdb"];
+const HARMLESS: [&str; 3] = ["identity.new", "lock", "backups"];
 
 /// A data folder.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder(PathBuf);
+
+/// Held for as long as a process uses a data folder.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    _file: File,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,35 +61,60 @@ const IDENTITY_COMMENT: &str =
 impl DataFolder {
     /// The folder at `path`, made where it is missing. One with somebody else's files is refused and left alone.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let unreadable =
-            |error: io::Error| Failure::configuration(format!("{} cannot be used: {error}", path.display()));
-        match fs::read_dir(path) {
-            Ok(entries) => {
-                let mut stranger = None;
-                for entry in entries {
-                    let name = entry.map_err(unreadable)?.file_name();
-                    if ["identity.toml", "store"].iter().any(|ours| name == *ours) {
-                        return Ok(Self(path.to_owned()));
-                    }
-                    stranger = stranger.or(Some(name).filter(|name| name != "identity.new"));
-                }
-                if let Some(name) = stranger {
-                    return Err(Failure::configuration(format!(
-                        "{} is not a data folder of Hearth: it holds {}. Choose an empty or a new folder as data_dir.",
-                        path.display(),
-                        name.display()
-                    )));
-                }
+        let folder = Self::look(path)?;
+        private_file::create_folder(path).map_err(|error| unusable(path, &error))?;
+        Ok(folder)
+    }
+
+    /// The folder at `path`, which need not be there yet. Refuses what [`Self::open`] refuses, and changes nothing.
+    pub(crate) fn look(path: &Path) -> Result<Self, Failure> {
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self(path.to_owned())),
+            Err(error) => return Err(unusable(path, &error)),
+        };
+        let mut stranger = None;
+        for entry in entries {
+            let name = entry.map_err(|error| unusable(path, &error))?.file_name();
+            if OURS.iter().any(|ours| name == *ours) {
+                return Ok(Self(path.to_owned()));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreadable(error)),
+            stranger = stranger.or(Some(name).filter(|name| !HARMLESS.iter().any(|harmless| name == *harmless)));
         }
-        private_file::create_folder(path).map_err(unreadable)?;
-        Ok(Self(path.to_owned()))
+        match stranger {
+            None => Ok(Self(path.to_owned())),
+            Some(name) => Err(Failure::configuration(format!(
+                "{} is not a data folder of Hearth: it holds {}. Choose an empty or a new folder as data_dir.",
+                path.display(),
+                name.display()
+            ))),
+        }
+    }
+
+    /// Takes the folder for this process: no other can use it until the lock is dropped or the process ends. On either
+    /// engine, since two servers on one folder would share an identity, an admin token and the admin address.
+    pub(crate) fn lock(&self) -> Result<FolderLock, OpenFailure> {
+        let path = self.0.join("lock");
+        let file = private_file::open_lock(&path).map_err(|error| unusable(&path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                let holder = hearth_supervisor::lock::holder(&path).and_then(|holder| holder.pid);
+                let who = holder.map_or_else(|| "another process".to_owned(), |pid| format!("another process ({pid})"));
+                let message = format!("{} is in use by {who}", self.0.display());
+                Err(OpenFailure::Held(Failure::configuration(message)))
+            }
+            Err(TryLockError::Error(error)) => Err(unusable(&path, &error).into()),
+        }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The server's signing key, made at the first start. A folder of another server is refused. Only who holds the
-    /// store's lock may call this.
+    /// folder's lock may call this.
     pub(crate) fn signing_key(&self, server_name: &ServerName) -> Result<SigningKey, Failure> {
         let path = self.0.join("identity.toml");
         let refuse = |what: String| Failure::configuration(format!("{}: {what}", path.display()));
@@ -124,6 +162,10 @@ impl DataFolder {
         let read = |name| fs::read_to_string(self.0.join(name)).map(|text| text.trim().to_owned());
         Ok((read("admin-url")?, read("admin-token")?))
     }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::configuration(format!("{} cannot be used: {error}", path.display()))
 }
 
 fn create_identity(path: &Path, server_name: &ServerName) -> Result<SigningKey, Failure> {

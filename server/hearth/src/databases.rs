@@ -1,24 +1,22 @@
-//! Opens the data folder, the store and the databases on it.
+//! The databases on one store, and the identity of the server that they belong to.
 
 use std::sync::Arc;
 
 use hearth_accounts::{Accounts, AccountsConfig};
+use hearth_protocol::SigningKey;
 use hearth_rooms::{Rooms, RoomsConfig};
-use hearth_store::{EmbeddedOptions, OpenError, Store};
+use hearth_store::Store;
 use hearth_sync::SyncEngine;
 use hearth_transitory::Transitory;
 
 use crate::{
-    config::{Config, Engine},
+    config::Config,
     data_folder::DataFolder,
-    failure::Failure,
     push_rules::AccountRules,
+    store_opening::{OpenFailure, OpenedStore, open_store_alone},
 };
 
-/// Page cache of the embedded store, in bytes. The idle server's memory is budgeted at 60 MB, and it fills only with use.
-const CACHE_BYTES: usize = 32 << 20;
-
-/// Everything on one store.
+/// Everything on one store. End it with [`Self::close`].
 pub(crate) struct Databases {
     /// Where the store and the server's identity are.
     pub(crate) folder: DataFolder,
@@ -32,48 +30,25 @@ pub(crate) struct Databases {
     pub(crate) transitory: Transitory,
     /// What users get next, over all of them.
     pub(crate) sync: SyncEngine,
-}
-
-/// Why the databases did not open.
-pub(crate) enum OpenFailure {
-    /// Another process, probably the running server, has the data folder.
-    Held(Failure),
-    /// Anything else.
-    Other(Failure),
-}
-
-impl From<Failure> for OpenFailure {
-    fn from(failure: Failure) -> Self {
-        Self::Other(failure)
-    }
-}
-
-impl From<OpenFailure> for Failure {
-    fn from(failure: OpenFailure) -> Self {
-        match failure {
-            OpenFailure::Held(failure) | OpenFailure::Other(failure) => failure,
-        }
-    }
+    opened: OpenedStore,
 }
 
 impl Databases {
     /// Opens them as `config` says.
     pub(crate) async fn open(config: &Config) -> Result<Self, OpenFailure> {
-        if config.store.engine == Engine::FoundationDb {
-            let message = format!(
-                "{}: `store.engine`: this Hearth has no FoundationDB engine yet. Set engine = \"embedded\".",
-                config.file.display()
-            );
-            return Err(OpenFailure::Other(Failure::configuration(message)));
+        let opened = open_store_alone(config).await?;
+        // Under the folder's lock, so that two first starts cannot make two identities.
+        match opened.folder.signing_key(&config.server_name) {
+            Ok(key) => Ok(Self::on(opened, config, key)),
+            Err(failure) => {
+                opened.close().await;
+                Err(failure.into())
+            }
         }
-        let folder = DataFolder::open(&config.data_dir)?;
-        let options = EmbeddedOptions { path: config.store_dir(), cache_bytes: CACHE_BYTES };
-        let store = Store::open(options).await.map_err(|error| match error {
-            OpenError::Locked { .. } => OpenFailure::Held(error.into()),
-            error => OpenFailure::Other(error.into()),
-        })?;
-        // Under the store's lock, so that two first starts cannot make two identities.
-        let key = folder.signing_key(&config.server_name)?;
+    }
+
+    fn on(opened: OpenedStore, config: &Config, key: SigningKey) -> Self {
+        let (store, folder) = (opened.store.clone(), opened.folder.clone());
         let accounts = Accounts::new(store.clone(), accounts_config(config));
         let rooms_config = RoomsConfig {
             server_name: config.server_name.clone(),
@@ -83,7 +58,13 @@ impl Databases {
         let rooms = Rooms::new(store.clone(), rooms_config, Arc::new(AccountRules(accounts.clone())));
         let transitory = Transitory::new(store.clone());
         let sync = SyncEngine::new(rooms.clone(), accounts.clone(), transitory.clone());
-        Ok(Self { folder, store, accounts, rooms, transitory, sync })
+        Self { folder, store, accounts, rooms, transitory, sync, opened }
+    }
+
+    /// Finishes what is under way and closes the store.
+    pub(crate) async fn close(self) {
+        self.rooms.close().await;
+        self.opened.close().await;
     }
 }
 

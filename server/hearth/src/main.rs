@@ -16,6 +16,7 @@ mod private_file;
 mod push_rules;
 mod serve;
 mod stop_signal;
+mod store_opening;
 mod tls;
 mod user;
 

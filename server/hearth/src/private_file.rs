@@ -38,6 +38,15 @@ pub(crate) fn write(path: &Path, content: &str) -> io::Result<()> {
     }
 }
 
+/// Opens a file whose only use is the operating system's lock on it; it is made where it is missing and never removed.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

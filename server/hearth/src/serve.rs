@@ -65,8 +65,7 @@ pub(crate) async fn serve(config: Config, manner: Manner, logs: Arc<LogRing>) ->
         code = stop.wait() => return Ok(code),
     };
     let outcome = run(&config, manner, &databases, acceptors, logs, &mut stop).await;
-    databases.rooms.close().await;
-    databases.store.close().await;
+    databases.close().await;
     match &outcome {
         Ok(STOP) => tracing::info!("stopped"),
         Ok(code) => tracing::info!(code, "stopped"),

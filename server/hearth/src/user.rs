@@ -12,9 +12,10 @@ use crate::{
     cli::{PasswordSource, UserCommand},
     config::Config,
     data_folder::DataFolder,
-    databases::{Databases, OpenFailure},
+    databases::Databases,
     failure::{Failure, STOP},
     password,
+    store_opening::OpenFailure,
 };
 
 /// Letters that are not taken for others.
@@ -143,7 +144,7 @@ impl Users {
 
     async fn close(self) {
         if let Self::Store(databases) = self {
-            databases.store.close().await;
+            databases.close().await;
         }
     }
 
