@@ -140,7 +140,9 @@ const ENTRIES: &[Entry] = &[
         "client_library",
         "\"/opt/foundationdb/libfdb_c.so\"",
         false,
-        &["For foundationdb: its client library (libfdb_c). Default: searched in the system's places and beside hearth."],
+        &[
+            "For foundationdb: its client library (libfdb_c). Default: searched in the system's places and beside hearth.",
+        ],
     ),
     entry(
         "[store]",
@@ -149,7 +151,13 @@ const ENTRIES: &[Entry] = &[
         false,
         &["For foundationdb: what all keys begin with, so that several servers share a cluster. Default: hearth."],
     ),
-    entry("[backup]", "folder", "\"backups\"", false, &["Where backups are kept. Default: backups in the data folder."]),
+    entry(
+        "[backup]",
+        "folder",
+        "\"backups\"",
+        false,
+        &["Where backups are kept. Default: backups in the data folder."],
+    ),
     entry("[backup]", "interval_hours", "24", true, &["Hours between scheduled backups; 0 for none."]),
     entry("[backup]", "keep", "3", true, &["How many scheduled backups are kept; older ones are deleted."]),
     entry(
@@ -157,7 +165,9 @@ const ENTRIES: &[Entry] = &[
         "passphrase_file",
         "\"backup-passphrase\"",
         false,
-        &["A file whose first line encrypts backups. Without it nobody can read them, you included. Default: not encrypted."],
+        &[
+            "A file whose first line encrypts backups. Without it nobody can read them, you included. Default: not encrypted.",
+        ],
     ),
     entry("[limits]", "rate_limit", "true", true, &["Whether too many requests by one user or address are refused."]),
 ];
