@@ -156,6 +156,19 @@ impl Store {
         }
     }
 
+    /// Makes the next commit and all later ones get versions above `past`: data that came from another store holds versionstamps,
+    /// and what is written next must sort above them. Does nothing where the versions are there already.
+    ///
+    /// The embedded engine's versions count commits and jump with the next one, which makes the jump durable. On FoundationDB
+    /// versions are the cluster's: it is made to recover at the later version, which other data on it survives unharmed, but
+    /// which stops its commits for about a second.
+    pub async fn advance_version(&self, past: Version) -> Result<(), StoreError> {
+        match &self.engine {
+            StoreEngine::Embedded(engine) => engine.advance_version(past),
+        }
+        Ok(())
+    }
+
     /// Figures for the dashboard.
     pub fn stats(&self) -> StoreStats {
         match &self.engine {

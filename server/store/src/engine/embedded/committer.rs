@@ -87,7 +87,7 @@ impl Committer {
                 }
                 continue;
             }
-            let done = self.commit(&mut batch).and_then(|()| self.keep_house());
+            let done = self.advance().and_then(|()| self.commit(&mut batch)).and_then(|()| self.keep_house());
             let _ = self.shared.note(done);
         }
         if self.shared.failure.borrow().is_none() {
@@ -103,6 +103,22 @@ impl Committer {
         let quiet = self.log.as_ref().filter(|log| log.used() >= QUIET_LOG_BYTES).map(|_| self.last_commit + QUIET);
         let release = self.replaced.front().map(|(at, _)| *at);
         [quiet, release, self.window.empty_at()].into_iter().flatten().min()
+    }
+
+    /// Leaves out the versions that [`super::Embedded::advance_version`] passed. The log has none missing, so that it starts
+    /// over behind a checkpoint.
+    fn advance(&mut self) -> Result<(), StoreError> {
+        let floor = self.shared.version_floor.load(Ordering::Acquire);
+        if floor <= self.version {
+            return Ok(());
+        }
+        let transaction = self.database.begin_write().map_err(storage_error)?;
+        make_durable(transaction, floor)?;
+        self.version = floor;
+        match &mut self.log {
+            Some(log) => log.reset(self.log_bytes).map_err(log_error),
+            None => Ok(()),
+        }
     }
 
     fn commit(&mut self, batch: &mut Vec<CommitRequest>) -> Result<(), StoreError> {

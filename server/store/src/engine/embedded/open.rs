@@ -95,6 +95,11 @@ impl Embedded {
         Ok(self.shared.published().version)
     }
 
+    /// The next commit and all later ones get versions above `past`.
+    pub(crate) fn advance_version(&self, past: Version) {
+        self.shared.version_floor.fetch_max(past, Ordering::Release);
+    }
+
     /// Resolves when the store has failed.
     pub(crate) fn failed(&self) -> impl Future<Output = StoreError> + Send + 'static {
         let mut failure = self.shared.failure.subscribe();

@@ -18,6 +18,8 @@ pub(super) struct Shared {
     /// How long a transaction may live after its first read.
     pub(super) lifetime: Duration,
     published: RwLock<Arc<Snapshot>>,
+    /// Commits get versions above this one, whatever was committed last.
+    pub(super) version_floor: AtomicU64,
     /// Set once, when nothing works any more; `stopped` makes the look at it cheap.
     end: OnceLock<StoreError>,
     stopped: AtomicBool,
@@ -36,6 +38,7 @@ impl Shared {
             long_reads: LongReads::default(),
             lifetime,
             published: RwLock::new(Arc::new(snapshot)),
+            version_floor: AtomicU64::new(0),
             end: OnceLock::new(),
             stopped: AtomicBool::new(false),
             failure: tokio::sync::watch::Sender::new(None),
