@@ -15,10 +15,13 @@
 pub mod data_model;
 mod engine;
 mod error;
+pub mod keys;
 pub mod keyspace;
+pub mod lease;
 pub mod limits;
 mod operations;
 mod options;
+pub mod process;
 mod snapshot;
 mod stats;
 mod store;
