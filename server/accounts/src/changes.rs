@@ -89,15 +89,23 @@ impl Accounts {
         Ok(watch)
     }
 
-    /// Users with a change after `since` (each once), and the version that was read.
-    pub async fn changed_users(&self, since: Version) -> Result<(Vec<OwnedUserId>, Version), AccountError> {
+    /// Users with a change after `since` (each once), and the version that was read; `None` instead of the users when
+    /// there are `limit` changes or more.
+    pub async fn changed_users(
+        &self,
+        since: Version,
+        limit: usize,
+    ) -> Result<(Option<Vec<OwnedUserId>>, Version), AccountError> {
         let tx = self.store.begin();
         let version = tx.read_version().await?;
-        let entries = STREAM.scan(()).after((&last_stamp(since),)).snapshot().all(&tx).await?;
+        let entries = STREAM.scan(()).after((&last_stamp(since),)).limit(limit).snapshot().all(&tx).await?;
+        if entries.len() == limit {
+            return Ok((None, version));
+        }
         let mut users: Vec<String> = entries.into_iter().map(|(_, user)| user).collect();
         users.sort_unstable();
         users.dedup();
-        Ok((users.iter().map(|user| self.user_id(user)).collect::<Result<_, _>>()?, version))
+        Ok((Some(users.iter().map(|user| self.user_id(user)).collect::<Result<_, _>>()?), version))
     }
 }
 
@@ -149,13 +157,15 @@ mod tests {
         assert_eq!(DATA_LOG.scan(()).all(&tx).await.unwrap().len(), 3);
         assert_eq!(STREAM.scan(()).all(&tx).await.unwrap().len(), 3);
 
-        let (users, version) = accounts.changed_users(start.version).await.unwrap();
-        assert_eq!(users, [alice.clone(), bob]);
-        assert_eq!(accounts.changed_users(middle.version).await.unwrap().0.len(), 2);
-        assert!(accounts.changed_users(version).await.unwrap().0.is_empty());
+        let users = async |since, limit| accounts.changed_users(since, limit).await.unwrap().0;
+        assert_eq!(users(start.version, 4).await, Some(vec![alice.clone(), bob]));
+        assert_eq!(users(start.version, 3).await, None, "as many changes as the limit, perhaps more");
+        assert_eq!(users(middle.version, 100).await.unwrap().len(), 2);
+        let (_, version) = accounts.changed_users(middle.version, 100).await.unwrap();
+        assert_eq!(users(version, 100).await, Some(Vec::new()));
 
         accounts.deactivate(&alice, false).await.unwrap();
-        assert_eq!(accounts.changed_users(0).await.unwrap().0.len(), 1);
+        assert_eq!(users(0, 100).await.unwrap().len(), 1);
         assert!(seen(&accounts.changes_since(&alice, 0).await.unwrap()).is_empty());
     }
 

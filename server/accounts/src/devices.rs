@@ -1,5 +1,7 @@
 //! [Devices](https://spec.matrix.org/v1.19/client-server-api/#device-management).
 
+use std::time::Duration;
+
 use hearth_store::Transaction;
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 
@@ -12,6 +14,8 @@ use crate::{
 
 /// Longest name of a device, in bytes.
 const DEVICE_NAME_BYTES: usize = 1024;
+/// Time between two looks at a device that cannot be watched.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A device of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,20 +88,30 @@ impl Accounts {
     pub async fn device_gone(&self, user: &UserId, device: &DeviceId) -> Result<(), AccountError> {
         let key = (self.local(user)?, device.as_str());
         loop {
-            let tx = self.store.begin();
-            // Armed before the look, in the same transaction, so that no change falls between the two.
-            let watch = DEVICE.watch(&tx, key).await?;
-            let is_there = DEVICE.get_snapshot(&tx, key).await?.is_some();
-            tx.commit().await?;
+            let (watch, is_there) = self
+                .store
+                .transact("accounts.device_gone", |tx| async move {
+                    // Armed before the look, in the same transaction, so that no change falls between the two.
+                    let watch = DEVICE.watch(&tx, key).await?;
+                    let is_there = DEVICE.get_snapshot(&tx, key).await?.is_some();
+                    Ok::<_, AccountError>((watch, is_there))
+                })
+                .await?;
             if !is_there {
                 return Ok(());
             }
-            watch.changed().await?;
+            if let Err(error) = watch.changed().await {
+                // A cluster takes only so many watches, and may be away for a while: then this looks now and then.
+                tracing::debug!(%error, "cannot watch the device");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
         }
     }
 
     fn to_device(&self, user: &str, id: String, record: DeviceRecord, written: Option<SeenRecord>) -> Device {
-        let seen = self.seen.get(user, &id).or(written);
+        // The device may have been seen by another process later.
+        let noted = self.seen.get(user, &id);
+        let seen = noted.into_iter().chain(written).max_by_key(|seen| seen.ts);
         let (ts, ip, agent) = seen.map_or((None, None, None), |seen| (Some(seen.ts), seen.ip, seen.user_agent));
         Device {
             device_id: id.into(),
@@ -216,5 +230,27 @@ mod tests {
         accounts.delete_devices(&alice, &[tokens.device_id]).await.unwrap();
         accounts.flush_seen().await.unwrap();
         assert!(SEEN.scan(()).all(&accounts.store.begin()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_device_was_seen_last_by_whichever_process_saw_it_last() {
+        let here = accounts();
+        let there = Accounts::new(here.store.clone(), here.config().clone());
+        let alice = here.test_user("alice").await;
+        let tokens = here.open_session(&alice, NewDevice::default()).await.unwrap();
+        let session = here.authenticate(&tokens.access_token).await.unwrap();
+        here.note_seen(&session, None, Some("old"));
+        there.clock.advance(std::time::Duration::from_mins(5));
+        there.note_seen(&session, None, Some("new"));
+        there.flush_seen().await.unwrap();
+        let agent =
+            async |accounts: &Accounts| accounts.device(&alice, &tokens.device_id).await.unwrap().last_seen_user_agent;
+        assert_eq!(
+            agent(&here).await.as_deref(),
+            Some("new"),
+            "what is written counts, being newer than what is noted"
+        );
+        here.flush_seen().await.unwrap();
+        assert_eq!(agent(&here).await.as_deref(), Some("new"), "and is not overwritten");
     }
 }

@@ -39,21 +39,37 @@ impl Accounts {
         });
     }
 
-    /// Writes down what was noted since the last time.
+    /// Writes down what was noted since the last time. What cannot be written is kept for the next time.
     pub(crate) async fn flush_seen(&self) -> Result<(), AccountError> {
         let noted: Vec<(DeviceKey, SeenRecord)> = self.seen.with(|map| map.drain().collect());
-        for batch in noted.chunks(BATCH) {
-            self.store
+        for (number, batch) in noted.chunks(BATCH).enumerate() {
+            let written = self
+                .store
                 .transact("accounts.flush_seen", |tx| async move {
                     for ((user, device), record) in batch {
                         // Read with a conflict: a device that is deleted meanwhile must not leave this behind.
-                        if DEVICE.get(&tx, (user, device)).await?.is_some() {
+                        if DEVICE.get(&tx, (user, device)).await?.is_none() {
+                            continue;
+                        }
+                        // Another process may have seen the device later.
+                        let before = SEEN.get(&tx, (user, device)).await?;
+                        if before.is_none_or(|before| before.ts <= record.ts) {
                             SEEN.set(&tx, (user, device), record);
                         }
                     }
                     Ok::<_, AccountError>(())
                 })
-                .await?;
+                .await;
+            if let Err(error) = written {
+                self.seen.with(|map| {
+                    for (key, record) in noted.into_iter().skip(number * BATCH) {
+                        if map.len() < CAPACITY {
+                            map.entry(key).or_insert(record);
+                        }
+                    }
+                });
+                return Err(error);
+            }
         }
         Ok(())
     }
