@@ -44,6 +44,7 @@ enum Reason {
     NotReady { after_ms: u64 },
     PortTaken { port: u16, process: Option<String>, pid: Option<u32> },
     Spawn,
+    Unfit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -118,6 +119,7 @@ impl From<&CrashReason> for Reason {
                 pid: taken.holder.as_ref().and_then(|holder| holder.pid),
             },
             CrashReason::Spawn(_) => Self::Spawn,
+            CrashReason::Unfit(_) => Self::Unfit,
         }
     }
 }

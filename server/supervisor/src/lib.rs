@@ -26,6 +26,7 @@
 //! - a few quick exits in a row are a crash loop: it stops and shows the last log lines;
 //! - a stop is first a closed standard input, then SIGTERM, then SIGKILL, each with its deadline.
 
+pub mod foundationdb;
 pub mod health;
 mod holder;
 pub mod lock;

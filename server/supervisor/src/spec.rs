@@ -190,6 +190,8 @@ pub enum Obstacle {
     PortTaken(PortTaken),
     /// Someone else holds what the child needs.
     Held(Holder),
+    /// Something else that a person has to see to; a sentence that says what.
+    Unfit(String),
 }
 
 impl From<Obstacle> for State {
@@ -199,24 +201,36 @@ impl From<Obstacle> for State {
                 Self::Crashed { reason: CrashReason::PortTaken(taken), crash_loop: false, retry_in: None }
             }
             Obstacle::Held(holder) => Self::Foreign(holder),
+            Obstacle::Unfit(why) => {
+                Self::Crashed { reason: CrashReason::Unfit(why), crash_loop: false, retry_in: None }
+            }
         }
     }
 }
 
+type PreflightFn = dyn Fn(&mut Spec) -> Result<(), Obstacle> + Send + Sync;
+
 /// A check before each start; it may block.
 #[derive(Clone)]
-pub struct Preflight(Arc<dyn Fn() -> Result<(), Obstacle> + Send + Sync>);
+pub struct Preflight(Arc<PreflightFn>);
 
 impl Preflight {
-    /// Wraps a function.
+    /// Wraps a function that only looks.
     pub fn new(check: impl Fn() -> Result<(), Obstacle> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(check))
+        Self::preparing(move |_| check())
     }
 
-    pub(crate) async fn check(&self) -> Result<(), Obstacle> {
-        let check = Arc::clone(&self.0);
+    /// Wraps a function that also decides what this start needs: program, arguments, a free port. What it changes holds for
+    /// this start alone.
+    pub fn preparing(prepare: impl Fn(&mut Spec) -> Result<(), Obstacle> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(prepare))
+    }
+
+    pub(crate) async fn prepare(&self, spec: &Spec) -> Result<Spec, Obstacle> {
+        let (prepare, mut prepared) = (Arc::clone(&self.0), spec.clone());
+        let done = tokio::task::spawn_blocking(move || prepare(&mut prepared).map(|()| prepared)).await;
         // A check that panicked found no obstacle; the child's own start will tell.
-        tokio::task::spawn_blocking(move || check()).await.unwrap_or(Ok(()))
+        done.unwrap_or_else(|_| Ok(spec.clone()))
     }
 }
 

@@ -92,6 +92,8 @@ pub enum CrashReason {
     PortTaken(PortTaken),
     /// It could not be started at all; the system's words.
     Spawn(String),
+    /// Something that it needs is missing or wrong, found before it was started; a sentence that says what.
+    Unfit(String),
 }
 
 impl CrashReason {
@@ -110,6 +112,7 @@ impl fmt::Display for CrashReason {
             Self::NotReady(after) => write!(f, "it was not ready after {} s", after.as_secs()),
             Self::PortTaken(taken) => write!(f, "{taken}"),
             Self::Spawn(error) => write!(f, "it could not be started: {error}"),
+            Self::Unfit(why) => f.write_str(why),
         }
     }
 }
@@ -177,6 +180,7 @@ mod tests {
             (CrashReason::NotReady(Duration::from_secs(9)), true),
             (CrashReason::Configuration, false),
             (CrashReason::Spawn("no such file".to_owned()), false),
+            (CrashReason::Unfit("not installed".to_owned()), false),
         ] {
             assert_eq!(reason.is_retryable(), retry, "{reason:?}");
         }

@@ -194,11 +194,6 @@ impl Supervisor {
     }
 
     fn configure(&mut self, spec: Spec) {
-        self.shared.log().file = spec.log.as_ref().and_then(|log| {
-            LogFile::open(&log.path, log.max_bytes, log.keep)
-                .inspect_err(|error| tracing::warn!(%error, "no log file; logging in memory only"))
-                .ok()
-        });
         self.spec = Some(spec);
         self.shared.status.send_if_modified(|status| {
             let fresh = status.state == State::NotSetUp;
@@ -206,6 +201,15 @@ impl Supervisor {
                 status.state = State::Stopped;
             }
             fresh
+        });
+    }
+
+    /// Not before the preflight has agreed: a start that cannot be leaves nothing behind.
+    fn open_log(&self, spec: &Spec) {
+        self.shared.log().file = spec.log.as_ref().and_then(|log| {
+            LogFile::open(&log.path, log.max_bytes, log.keep)
+                .inspect_err(|error| tracing::warn!(%error, "no log file; logging in memory only"))
+                .ok()
         });
     }
 
@@ -283,17 +287,21 @@ impl Supervisor {
 
     /// One life of the child, from preflight to exit.
     async fn attempt(&mut self) -> Phase {
-        let Some(spec) = self.spec.clone() else { return Phase::Idle };
+        let Some(mut spec) = self.spec.clone() else { return Phase::Idle };
         self.update(|status| {
             status.state = State::Starting;
             status.ready = None;
         });
-        if let Some(preflight) = &spec.preflight
-            && let Err(obstacle) = preflight.check().await
-        {
-            self.set_state(obstacle.into());
-            return Phase::Idle;
+        if let Some(preflight) = &spec.preflight {
+            match preflight.prepare(&spec).await {
+                Ok(prepared) => spec = prepared,
+                Err(obstacle) => {
+                    self.set_state(obstacle.into());
+                    return Phase::Idle;
+                }
+            }
         }
+        self.open_log(&spec);
         let own_lines = self.shared.log().pushed;
         let mut process = match self.launcher.launch(&spec) {
             Ok(process) => process,
