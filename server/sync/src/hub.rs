@@ -44,6 +44,8 @@ use crate::SyncError;
 
 /// Pause of a follower after a failure of its store.
 const RETRY: Duration = Duration::from_secs(1);
+/// Longest time between two looks of a follower, should a watch ever be lost on its way.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Whom a stretch of a stream concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,28 +240,26 @@ impl Hub {
     pub async fn follow<S: Source>(&self, source: S, stop: CancellationToken) {
         let mut read_up_to = None;
         loop {
-            let changed = match source.look(read_up_to).await {
+            let failure = match source.look(read_up_to).await {
                 Ok(look) => {
                     self.wake(&look.news);
                     read_up_to = Some(look.head);
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        changed = look.watch.changed() => changed.map_err(SyncError::from),
+                        changed = look.watch.changed() => changed.err().map(SyncError::from),
+                        () = tokio::time::sleep(LONGEST_WAIT) => None,
                     }
                 }
-                Err(error) => Err(error),
-            };
-            match changed {
-                Ok(()) => {}
                 Err(SyncError::Store(StoreError::Closed)) => break,
-                Err(error) => {
-                    tracing::warn!(database = S::NAME, %error, "cannot follow the stream");
-                    // What happens meanwhile is unknown: everybody looks for themselves afterwards.
-                    read_up_to = None;
-                    tokio::select! {
-                        () = stop.cancelled() => break,
-                        () = tokio::time::sleep(RETRY) => {}
-                    }
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failure {
+                tracing::warn!(database = S::NAME, %error, "cannot follow the stream");
+                // What happens meanwhile is unknown: everybody looks for themselves afterwards.
+                read_up_to = None;
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(RETRY) => {}
                 }
             }
         }

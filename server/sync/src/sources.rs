@@ -68,8 +68,12 @@ impl Source for AccountsSource {
             let head = self.0.store().current_version().await?;
             return Ok(Look { head, news: News::Everyone, watch });
         };
-        let (users, head) = self.0.changed_users(since).await?;
-        Ok(Look { head, news: News::About { rooms: HashSet::new(), users: users.into_iter().collect() }, watch })
+        let (users, head) = self.0.changed_users(since, ROWS).await?;
+        let news = match users {
+            Some(users) => News::About { rooms: HashSet::new(), users: users.into_iter().collect() },
+            None => News::Everyone,
+        };
+        Ok(Look { head, news, watch })
     }
 }
 

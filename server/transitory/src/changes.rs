@@ -80,7 +80,16 @@ impl Transitory {
         if rows.len() > limit {
             return Ok(None);
         }
-        rows.into_iter().map(|(_, record)| Change::from_record(record)).collect::<Result<_, _>>().map(Some)
+        let mut changes = Vec::with_capacity(rows.len());
+        for ((at,), record) in rows {
+            let change = Change::from_record(record)?;
+            if let Change::Presence(user) = &change {
+                // Perhaps through another process.
+                self.throttle.changed(user, version_of(&at));
+            }
+            changes.push(change);
+        }
+        Ok(Some(changes))
     }
 
     /// Whether `change`'s subject changed after `since`. For a reader with too many changes to go through.

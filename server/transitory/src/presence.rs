@@ -100,9 +100,9 @@ impl Transitory {
         if !self.throttle.is_news(user, device, sign, now) {
             return Ok(());
         }
-        let written = self
+        let (written, committed) = self
             .store
-            .transact("sign_of_life", async |tx| {
+            .transact_versioned("sign_of_life", async |tx| {
                 let before = DEVICE_PRESENCE.get(&tx, (user.as_str(), device.as_str())).await?;
                 let shows = before.as_ref().is_some_and(|before| before.state != PresenceState::Offline);
                 if matches!(sign, Sign::Active) && !shows {
@@ -129,7 +129,7 @@ impl Transitory {
             })
             .await?;
         if let Some(written) = written {
-            self.throttle.told(user, device, &written);
+            self.throttle.told(user, device, &written, committed.version);
         }
         Ok(())
     }

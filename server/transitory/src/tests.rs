@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Change, PresenceState, ReceiptKind, Transitory,
     presence::{ACTIVE_FOR, AWAY_AFTER, IDLE_AFTER},
+    timers,
 };
 
 fn room() -> &'static RoomId {
@@ -272,4 +273,59 @@ async fn too_many_changes_are_said_to_be_too_many() {
     let since = fixture.head().await;
     fixture.transitory.end_due(10).await.unwrap();
     assert_eq!(fixture.changes(since).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_device_that_hides_through_one_process_shows_itself_through_the_other() {
+    let fixture = Fixture::new();
+    let (here, there) = (&fixture.transitory, Transitory::new(fixture.transitory.store().clone()));
+    let phone = device_id!("PHONE");
+    let start = 1_000_000;
+    here.seen(alice(), phone, PresenceState::Online, start).await.unwrap();
+    there.set_presence(alice(), phone, PresenceState::Offline, None, start + 1).await.unwrap();
+    assert_eq!(fixture.state().await.0, PresenceState::Offline);
+    // What follows the log of changes in each process.
+    fixture.changes(0).await;
+    here.seen(alice(), phone, PresenceState::Online, start + 2).await.unwrap();
+    assert_eq!(
+        fixture.state().await.0,
+        PresenceState::Online,
+        "although the process had told the same two milliseconds ago"
+    );
+
+    // Its own changes are no reason to write again.
+    fixture.changes(0).await;
+    let commits = here.store().stats().commits;
+    here.seen(alice(), phone, PresenceState::Online, start + 3).await.unwrap();
+    assert_eq!(here.store().stats().commits, commits);
+}
+
+#[tokio::test]
+async fn what_a_process_began_another_one_ends() {
+    let fixture = Fixture::new();
+    let gone = Transitory::new(fixture.transitory.store().clone());
+    let stop = CancellationToken::new();
+    let timers = async {
+        // Two processes that both want to.
+        tokio::join!(fixture.transitory.run_timers(stop.clone()), async {
+            let second = Transitory::new(fixture.transitory.store().clone());
+            second.run_timers(stop.clone()).await;
+        })
+    };
+    let typing = async {
+        gone.set_typing(room(), alice(), Some(timers::now() + 30)).await.unwrap();
+        drop(gone);
+        loop {
+            let tx = fixture.tx();
+            let watch = fixture.transitory.watch(&tx).await.unwrap();
+            let typing = fixture.transitory.typing(&tx, room()).await.unwrap();
+            tx.commit().await.unwrap();
+            if typing.is_empty() {
+                break;
+            }
+            watch.changed().await.unwrap();
+        }
+        stop.cancel();
+    };
+    tokio::join!(timers, typing);
 }

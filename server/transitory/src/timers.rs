@@ -2,7 +2,8 @@
 //!
 //! One task per process ([`Transitory::run_timers`]) sleeps until the earliest due time in the database and writes what
 //! became true as ordinary changes. It watches a key that every new timer touches, so timers that other processes
-//! set count too, and whichever process is up ends them; a second one finds nothing left to do.
+//! set count too, and whichever process is up ends them: each end is one transaction that removes the due time, so a
+//! second process finds nothing left to do. No process is the one that does it, so none has to be replaced.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,8 @@ use crate::{
 
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
+/// Longest time without a look: the wall clock may jump, and a machine may sleep.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// Milliseconds since the epoch.
 pub fn now() -> u64 {
@@ -31,33 +34,24 @@ impl Transitory {
     /// Ends what is due, until `stop`. One per process.
     pub async fn run_timers(&self, stop: CancellationToken) {
         loop {
-            let pause = match self.next_timer().await {
+            let failure = match self.next_timer().await {
                 Ok((due, watch)) => {
-                    let sleep = async {
-                        match due {
-                            Some(due) => tokio::time::sleep(Duration::from_millis(due.saturating_sub(now()))).await,
-                            None => std::future::pending().await,
-                        }
-                    };
-                    let woken = tokio::select! {
-                        () = stop.cancelled() => return,
-                        // A new timer may be due earlier: look again.
-                        changed = watch.changed() => changed.map_err(TransitoryError::from),
-                        () = sleep => self.end_due(now()).await,
-                    };
-                    woken.err()
-                }
-                Err(error) => Some(error),
-            };
-            match pause {
-                None => {}
-                Some(TransitoryError::Store(StoreError::Closed)) => return,
-                Some(error) => {
-                    tracing::warn!(%error, "timers are paused");
+                    let until = due.map_or(LONGEST_SLEEP, |due| Duration::from_millis(due.saturating_sub(now())));
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = tokio::time::sleep(RETRY) => {}
+                        // A new timer may be due earlier: look again.
+                        changed = watch.changed() => changed.err().map(TransitoryError::from),
+                        () = tokio::time::sleep(until.min(LONGEST_SLEEP)) => self.end_due(now()).await.err(),
                     }
+                }
+                Err(TransitoryError::Store(StoreError::Closed)) => return,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failure {
+                tracing::warn!(%error, "timers are paused");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
                 }
             }
         }

@@ -47,6 +47,9 @@ impl SyncEngine {
             state_after: request.use_state_after,
             ignored: Vec::new(),
         };
+        if asker.filter.is_lazy() {
+            self.0.members_sent.device(user, device).continues_from(since.map(|since| since.rooms));
+        }
         self.0.transitory.seen(user, device, set_presence, timers::now()).await?;
 
         let timeout = request.timeout.unwrap_or_default().min(LONGEST_POLL);

@@ -116,7 +116,7 @@ impl SyncEngine {
         let in_timeline = slice.events.iter().filter(|event| event.entry.event_type == member);
         let sent = in_state.map(|(_, user)| *user).chain(in_timeline.filter_map(|event| event.entry.state_key));
         for user in sent {
-            device.sent(room.room, user, since, span.reading.position.rooms);
+            device.sent(room.room, user, span.reading.position.rooms);
         }
         Ok(())
     }
