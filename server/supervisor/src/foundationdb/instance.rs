@@ -1,12 +1,19 @@
 //! The instance: who supervises it, how its server is run, when it is ready and how it is.
 
-use super::{cli::Cli, cluster_file::ClusterFile, leftover, programs::Programs, status::InstanceHealth};
+use super::{
+    cli::Cli,
+    cluster_file::ClusterFile,
+    leftover,
+    programs::{NotInstalled, Programs},
+    status::InstanceHealth,
+};
 use crate::{
     CrashReason, Handle, Health, Holder, LogSpec, Obstacle, OsLauncher, Preflight, Readiness, Restart, Spec, State,
     Status, Stop, lock, port, probe, supervise,
 };
 use std::{
     ffi::OsString,
+    fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     net::SocketAddr,
@@ -81,10 +88,13 @@ pub enum Supervision {
     Other(Holder),
 }
 
-#[derive(Debug)]
+/// How the programs are found.
+pub type FindPrograms = Arc<dyn Fn() -> Result<Programs, NotInstalled> + Send + Sync>;
+
 struct Shared {
     folder: PathBuf,
     restart: Restart,
+    find: FindPrograms,
     /// Held while we supervise.
     lock: Mutex<Option<File>>,
     /// Where the programs are, since the last start.
@@ -100,12 +110,23 @@ impl LocalInstance {
         folder.join("fdb.cluster")
     }
 
+    /// Whether somebody supervises the instance in `folder` now.
+    pub fn is_supervised(folder: &Path) -> bool {
+        lock::holder(&lock_file_in(folder)).is_some()
+    }
+
     /// The instance in `folder`, which is made at its first start. Needs a running tokio runtime; starts nothing yet.
     pub fn new(folder: &Path, restart: Restart) -> Self {
+        Self::with_programs(folder, restart, Arc::new(Programs::find))
+    }
+
+    /// The same with programs that are found in another way than [`Programs::find`].
+    pub fn with_programs(folder: &Path, restart: Restart, find: FindPrograms) -> Self {
         let shared = Arc::new(Shared {
             // Absolute, as a left-over server's command line names it.
             folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
             restart,
+            find,
             lock: Mutex::new(None),
             programs: Mutex::new(None),
             health: watch::Sender::new(InstanceHealth::default()),
@@ -246,7 +267,7 @@ impl Shared {
     /// Before each start. Blocks.
     fn prepare(&self, spec: &mut Spec) -> Result<(), Obstacle> {
         // First: where FoundationDB is not installed, nothing is written.
-        let programs = Programs::find().map_err(|missing| Obstacle::Unfit(missing.to_string()))?;
+        let programs = (self.find)().map_err(|missing| Obstacle::Unfit(missing.to_string()))?;
         let unusable =
             |path: &Path, error: &io::Error| Obstacle::Unfit(format!("{} cannot be used: {error}", path.display()));
         for folder in [&self.folder, &self.data_folder(), &self.log_folder()] {
@@ -344,7 +365,7 @@ impl Shared {
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.folder.join("lock")
+        lock_file_in(&self.folder)
     }
 
     fn cli(&self) -> Result<Cli, String> {
@@ -374,6 +395,16 @@ impl Shared {
         self.health.send_replace(health);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalInstance").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn lock_file_in(folder: &Path) -> PathBuf {
+    folder.join("lock")
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,6 +17,6 @@ mod leftover;
 mod programs;
 mod status;
 
-pub use instance::{InstanceError, LocalInstance, Supervision};
+pub use instance::{FindPrograms, InstanceError, LocalInstance, Supervision};
 pub use programs::{NotInstalled, Programs};
 pub use status::InstanceHealth;
