@@ -7,4 +7,5 @@ mod history;
 mod long_poll;
 mod rooms;
 mod tokens;
+mod two_processes;
 mod world;

@@ -43,15 +43,16 @@ impl PushRules for AccountRules {
 impl World {
     pub(crate) fn new() -> Self {
         let name = owned_server_name!("example.org");
-        let store = Store::memory();
+        Self::on(Store::memory(), SigningKey::generate(name).0)
+    }
+
+    /// One process of perhaps several on `store`, which have the same key.
+    fn on(store: Store, key: SigningKey) -> Self {
+        let name = owned_server_name!("example.org");
         let mut config = AccountsConfig::new(name.clone());
         config.passwords = PasswordCost { memory_kib: 8, iterations: 1 };
         let accounts = Accounts::new(store.clone(), config);
-        let config = RoomsConfig {
-            server_name: name.clone(),
-            key: SigningKey::generate(name).0,
-            default_version: RoomVersionId::V12,
-        };
+        let config = RoomsConfig { server_name: name, key, default_version: RoomVersionId::V12 };
         let rooms = Rooms::new(store.clone(), config, Arc::new(AccountRules(accounts.clone())));
         let transitory = Transitory::new(store);
         let engine = SyncEngine::new(rooms.clone(), accounts.clone(), transitory.clone());
@@ -61,9 +62,30 @@ impl World {
     /// With the engine's task running, so that requests may wait.
     pub(crate) fn running() -> Self {
         let world = Self::new();
-        let (engine, stop) = (world.engine.clone(), world.stop.clone());
-        world.tasks.spawn(async move { engine.run(stop).await });
+        world.run();
         world
+    }
+
+    /// Two processes that serve one store, both with everything running. They share nothing else.
+    pub(crate) fn pair() -> [Self; 2] {
+        let name = owned_server_name!("example.org");
+        let (_, document) = SigningKey::generate(name.clone());
+        let store = Store::memory();
+        [(); 2].map(|()| {
+            let key = SigningKey::from_pkcs8(name.clone(), "a_two".to_owned(), &document).unwrap();
+            let world = Self::on(store.clone(), key);
+            world.run();
+            let (transitory, stop) = (world.transitory.clone(), world.stop.clone());
+            world.tasks.spawn(async move { transitory.run_timers(stop).await });
+            let (accounts, stop) = (world.accounts.clone(), world.stop.clone());
+            world.tasks.spawn(async move { accounts.run_maintenance(stop).await });
+            world
+        })
+    }
+
+    fn run(&self) {
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        self.tasks.spawn(async move { engine.run(stop).await });
     }
 
     pub(crate) async fn stop(&self) {
