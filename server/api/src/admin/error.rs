@@ -30,6 +30,8 @@ pub(super) enum ErrorCode {
     Conflict,
     /// A limit on simultaneous use is reached (503).
     Busy,
+    /// The database does not answer now (503).
+    Unavailable,
     /// The server failed (500). Its log says why.
     Internal,
 }
@@ -43,7 +45,7 @@ impl ErrorCode {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::Conflict => StatusCode::CONFLICT,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -99,7 +101,13 @@ impl IntoResponse for AdminError {
 
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::debug!(error = %Chain(&error), "an admin request failed");
+                Self::new(ErrorCode::Unavailable, "The database does not answer now.")
+            }
+            error => Self::internal(&error),
+        }
     }
 }
 

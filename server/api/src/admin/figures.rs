@@ -1,17 +1,27 @@
 //! Readings of the whole server, taken at most about once a second however many dashboards are open.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use hearth_accounts::Accounts;
+use hearth_jobs::{Filter, JobState, Jobs, Kind, Page, kinds};
 use hearth_rooms::Rooms;
 use hearth_store::Store;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
+    backups::Backups,
     clock::unix_millis,
     error::AdminError,
+    job::Job,
     process::{ProcessFigures, ProcessReader},
+    storage::{StorageHealth, StorageMonitor, StorageState},
 };
 use crate::metrics::Metrics;
 
@@ -30,6 +40,10 @@ pub(super) struct Overview {
     pub counts: Counts,
     /// Requests since the start.
     pub requests: RequestFigures,
+    /// What is done beside requests.
+    pub jobs: JobFigures,
+    /// How the backups stand.
+    pub backups: BackupFigures,
     /// Work per second since the reading before this one.
     pub rates: Rates,
     /// What the owner should know, gravest first. Empty is good.
@@ -103,6 +117,34 @@ pub(super) struct Counts {
     pub events: u64,
 }
 
+/// What is done beside requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct JobFigures {
+    /// Jobs that run now, the first twenty.
+    pub running: Vec<Job>,
+    /// How many wait.
+    pub waiting: u64,
+    /// How many have failed and stay until somebody looks after them.
+    pub failed: u64,
+    /// How many that have ended are kept to be looked at.
+    pub ended: u64,
+    /// Grows with every change of the queue that this process has seen; progress alone is none.
+    pub changes: u64,
+}
+
+/// How the backups stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct BackupFigures {
+    /// When the newest one was made, Unix milliseconds; absent where there is none.
+    pub newest_at: Option<u64>,
+    /// Files in the folder.
+    pub files: u64,
+    /// Hours between scheduled ones; 0: none are scheduled.
+    pub interval_hours: u32,
+    /// Why the last try failed, where it did.
+    pub failure: Option<String>,
+}
+
 /// Requests since the start.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(super) struct RequestFigures {
@@ -154,6 +196,14 @@ pub(super) enum NoticeCode {
     OpenRegistration,
     /// Requests failed with 5xx since the start.
     ServerErrors,
+    /// The store needs a look.
+    Storage,
+    /// The last backup failed.
+    BackupFailed,
+    /// There is no recent backup.
+    BackupMissing,
+    /// Jobs have failed, other than backups.
+    JobsFailed,
 }
 
 /// Figures that only grow, from which rates are made.
@@ -197,12 +247,16 @@ pub(super) struct FigureSources {
     pub(super) rooms: Rooms,
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) jobs: Jobs,
+    pub(super) backups: Backups,
+    pub(super) storage: StorageMonitor,
 }
 
 /// Takes readings and shares the newest one with all who ask.
 pub(super) struct Figures {
     sources: FigureSources,
     process: ProcessReader,
+    job_changes: AtomicU64,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -216,11 +270,33 @@ struct State {
 
 /// Younger readings than this are given out again.
 const FRESH: Duration = Duration::from_millis(800);
+/// Pause before a failed watch is tried again.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);
 
 impl Figures {
     /// Reads nothing yet.
     pub(super) fn new(sources: FigureSources) -> Self {
-        Self { sources, process: ProcessReader::new(), state: tokio::sync::Mutex::default() }
+        Self {
+            sources,
+            process: ProcessReader::new(),
+            job_changes: AtomicU64::new(0),
+            state: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Counts the changes of the queue of jobs; never ends.
+    pub(super) async fn watch_jobs(&self) {
+        loop {
+            let watched = async {
+                let watch = self.sources.jobs.watch().await?;
+                self.job_changes.fetch_add(1, Relaxed);
+                watch.changed().await.map_err(hearth_jobs::JobsError::from)
+            };
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, "the queue of jobs cannot be watched");
+                tokio::time::sleep(WATCH_AGAIN).await;
+            }
+        }
     }
 
     /// Takes a reading, or gives the newest one where it is fresh.
@@ -228,11 +304,17 @@ impl Figures {
         let mut state = self.state.lock().await;
         let metrics = self.sources.metrics.snapshot();
         if let Some((totals, overview)) = &state.last
+            && overview.jobs.changes == self.job_changes.load(Relaxed)
             && metrics.uptime.saturating_sub(totals.uptime) < FRESH
         {
             return Ok(overview.clone());
         }
         let counts = self.counts(&mut state.rooms_at_events).await?;
+        let (jobs, backups) = self.work().await?;
+        let health = self.sources.storage.recent_health().map(|health| {
+            let free = health.free_disk_bytes.or(self.sources.storage.disk().map(|space| space.free_bytes));
+            StorageHealth::judge(self.sources.store.engine(), &health, free)
+        });
         let process = self.process.read();
         let store = self.sources.store.stats();
         let registration = self.sources.accounts.config().registration.into();
@@ -245,8 +327,9 @@ impl Figures {
             reads: store.reads,
             cpu_ms: process.cpu_ms,
         };
+        let at = unix_millis();
         let overview = Overview {
-            at: unix_millis(),
+            at,
             server: ServerInfo {
                 server_name: self.sources.server_name.clone(),
                 version: self.sources.version.clone(),
@@ -271,10 +354,56 @@ impl Figures {
                 server_errors: metrics.server_errors,
             },
             rates: state.last.as_ref().map(|(before, _)| totals.rates_since(before)).unwrap_or_default(),
-            notices: notices(counts, registration, metrics.server_errors),
+            notices: notices(&Situation {
+                at,
+                uptime: metrics.uptime,
+                counts,
+                registration,
+                server_errors: metrics.server_errors,
+                failed_jobs: jobs.failed,
+                health: health.as_ref(),
+                backups: &backups,
+            }),
+            jobs,
+            backups,
         };
         state.last = Some((totals, overview.clone()));
         Ok(overview)
+    }
+
+    /// What is done beside requests, and how the backups stand.
+    async fn work(&self) -> Result<(JobFigures, BackupFigures), AdminError> {
+        const SHOWN: Page = Page { limit: 20, after: None };
+        let (jobs, backups) = (&self.sources.jobs, &self.sources.backups);
+        // Before the reading: a change that comes during it is told once more.
+        let changes = self.job_changes.load(Relaxed);
+        let counts = jobs.counts().await?;
+        let sum = |of: fn(&hearth_jobs::KindCounts) -> u64| counts.iter().map(of).sum::<u64>();
+        let mut figures = JobFigures {
+            running: Vec::new(),
+            waiting: sum(|kind| kind.waiting),
+            failed: sum(|kind| kind.failed),
+            ended: sum(|kind| kind.done + kind.cancelled),
+            changes,
+        };
+        if sum(|kind| kind.running) > 0 {
+            let running = Filter { kind: None, state: Some(JobState::Running) };
+            figures.running = jobs.list(&running, &SHOWN).await?.jobs.into_iter().map(Job::from).collect();
+        }
+        let mut failure = None;
+        if counts.iter().any(|kind| kind.kind == kinds::Backup::NAME && kind.failed > 0) {
+            let failed = Filter { kind: Some(kinds::Backup::NAME.to_owned()), state: Some(JobState::Failed) };
+            let newest = jobs.list(&failed, &SHOWN).await?.jobs.into_iter().next();
+            failure = newest.map(|job| job.last_error.unwrap_or_default());
+        }
+        let glance = backups.glance().await;
+        let backups = BackupFigures {
+            newest_at: glance.and_then(|glance| glance.newest),
+            files: glance.map_or(0, |glance| glance.files),
+            interval_hours: backups.settings().interval_hours,
+            failure,
+        };
+        Ok((figures, backups))
     }
 
     async fn counts(&self, known: &mut Option<(u64, u64)>) -> Result<Counts, AdminError> {
@@ -293,31 +422,73 @@ impl Figures {
     }
 }
 
-fn notices(counts: Counts, registration: RegistrationMode, server_errors: u64) -> Vec<Notice> {
+/// What notices are made from.
+struct Situation<'a> {
+    at: u64,
+    uptime: Duration,
+    counts: Counts,
+    registration: RegistrationMode,
+    server_errors: u64,
+    failed_jobs: u64,
+    health: Option<&'a StorageHealth>,
+    backups: &'a BackupFigures,
+}
+
+/// A server that has just started, or just woken, makes its overdue backup by itself before anybody is told.
+const BACKUP_GRACE: Duration = Duration::from_hours(1);
+
+fn notices(now: &Situation<'_>) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if server_errors > 0 {
-        let what = if server_errors == 1 { "One request" } else { "Some requests" };
-        notices.push(Notice {
-            code: NoticeCode::ServerErrors,
-            message: format!("{what} failed because of an error in the server. The log says why."),
-        });
+    let mut tell = |code, message: String| notices.push(Notice { code, message });
+    if let Some(health) = now.health.filter(|health| health.state != StorageState::Good) {
+        tell(NoticeCode::Storage, health.message.clone());
     }
-    if registration == RegistrationMode::Open {
-        notices.push(Notice {
-            code: NoticeCode::OpenRegistration,
-            message: "Anybody who can reach this server can make an account. Set registration to \"token\" or \
-                      \"closed\" in the configuration unless you want that."
-                .to_owned(),
-        });
+    if let Some(failure) = &now.backups.failure {
+        tell(NoticeCode::BackupFailed, format!("The last backup failed: {}.", failure.trim_end_matches('.')));
+    } else if let Some(message) = backup_missing(now) {
+        tell(NoticeCode::BackupMissing, message);
     }
-    if counts.users == 0 {
-        notices.push(Notice {
-            code: NoticeCode::NoUsers,
-            message: "There is no account yet. Make the first one under Users, then log in with a Matrix client."
+    let other_jobs = now.failed_jobs.saturating_sub(u64::from(now.backups.failure.is_some()));
+    if other_jobs > 0 {
+        let what = if other_jobs == 1 { "A job has".to_owned() } else { format!("{other_jobs} jobs have") };
+        tell(NoticeCode::JobsFailed, format!("{what} failed and will not be tried again by itself."));
+    }
+    if now.server_errors > 0 {
+        let what = if now.server_errors == 1 { "One request" } else { "Some requests" };
+        tell(NoticeCode::ServerErrors, format!("{what} failed because of an error in the server. The log says why."));
+    }
+    if now.registration == RegistrationMode::Open {
+        tell(
+            NoticeCode::OpenRegistration,
+            "Anybody who can reach this server can make an account. Set registration to \"token\" or \"closed\" in the \
+             configuration unless you want that."
                 .to_owned(),
-        });
+        );
+    }
+    if now.counts.users == 0 {
+        tell(
+            NoticeCode::NoUsers,
+            "There is no account yet. Make the first one under Users, then log in with a Matrix client.".to_owned(),
+        );
     }
     notices
+}
+
+/// Why somebody should look after the backups, if they should.
+fn backup_missing(now: &Situation<'_>) -> Option<String> {
+    const HOUR_MS: u64 = 3_600_000;
+    let every = u64::from(now.backups.interval_hours);
+    match now.backups.newest_at {
+        // Nobody wants to hear of backups before there is anything to keep.
+        _ if now.counts.events == 0 || now.uptime < BACKUP_GRACE => None,
+        None if every == 0 => Some("There is no backup, and none is scheduled. Make one under Storage.".to_owned()),
+        None => Some("There is no backup yet. Make one under Storage.".to_owned()),
+        // One may be missed: a machine sleeps at times.
+        Some(newest) if every > 0 && now.at.saturating_sub(newest) > 2 * every * HOUR_MS => {
+            Some("The newest backup is older than it should be. The jobs say what became of the last ones.".to_owned())
+        }
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -342,13 +513,56 @@ mod tests {
 
     #[test]
     fn notices_name_what_is_wrong() {
-        let codes = |users, registration, errors| {
-            let counts = Counts { users, ..Counts::default() };
-            notices(counts, registration, errors).into_iter().map(|notice| notice.code).collect::<Vec<_>>()
+        let fine = BackupFigures { newest_at: Some(1), files: 1, interval_hours: 0, failure: None };
+        let situation = || Situation {
+            at: 1000,
+            uptime: Duration::from_hours(5),
+            counts: Counts { users: 1, rooms: 1, messages: 1, events: 1 },
+            registration: RegistrationMode::Closed,
+            server_errors: 0,
+            failed_jobs: 0,
+            health: None,
+            backups: &fine,
         };
-        assert_eq!(codes(1, RegistrationMode::Closed, 0), []);
-        assert_eq!(codes(1, RegistrationMode::Token, 0), []);
-        assert_eq!(codes(1, RegistrationMode::Open, 0), [NoticeCode::OpenRegistration]);
-        assert_eq!(codes(0, RegistrationMode::Closed, 3), [NoticeCode::ServerErrors, NoticeCode::NoUsers]);
+        let codes = |now: &Situation<'_>| notices(now).into_iter().map(|notice| notice.code).collect::<Vec<_>>();
+        assert_eq!(codes(&situation()), []);
+        assert_eq!(codes(&Situation { registration: RegistrationMode::Token, ..situation() }), []);
+        let open = Situation { registration: RegistrationMode::Open, ..situation() };
+        assert_eq!(codes(&open), [NoticeCode::OpenRegistration]);
+        let empty = Situation { counts: Counts::default(), server_errors: 3, ..situation() };
+        assert_eq!(codes(&empty), [NoticeCode::ServerErrors, NoticeCode::NoUsers]);
+        let health = StorageHealth { state: StorageState::Unavailable, message: "Gone.".to_owned() };
+        let failed = BackupFigures { failure: Some("disk full".to_owned()), ..fine.clone() };
+        let bad = Situation { failed_jobs: 3, health: Some(&health), backups: &failed, ..situation() };
+        assert_eq!(codes(&bad), [NoticeCode::Storage, NoticeCode::BackupFailed, NoticeCode::JobsFailed]);
+        assert_eq!(notices(&bad)[1].message, "The last backup failed: disk full.");
+        assert!(notices(&bad)[2].message.starts_with("2 jobs have"));
+        assert_eq!(codes(&Situation { failed_jobs: 1, backups: &failed, ..situation() }), [NoticeCode::BackupFailed]);
+    }
+
+    #[test]
+    fn old_and_missing_backups_are_told_once_there_was_time_for_them() {
+        const DAY_MS: u64 = 86_400_000;
+        let told = |newest_at, interval_hours, uptime_hours, events| {
+            let backups = BackupFigures { newest_at, files: 0, interval_hours, failure: None };
+            let now = Situation {
+                at: 100 * DAY_MS,
+                uptime: Duration::from_hours(uptime_hours),
+                counts: Counts { users: 1, rooms: 1, messages: 0, events },
+                registration: RegistrationMode::Closed,
+                server_errors: 0,
+                failed_jobs: 0,
+                health: None,
+                backups: &backups,
+            };
+            !notices(&now).is_empty()
+        };
+        assert!(!told(Some(99 * DAY_MS), 24, 5, 9));
+        assert!(!told(Some(98 * DAY_MS), 24, 5, 9), "one may be missed");
+        assert!(told(Some(97 * DAY_MS), 24, 5, 9));
+        assert!(!told(Some(97 * DAY_MS), 24, 0, 9), "just started");
+        assert!(told(None, 24, 5, 9) && told(None, 0, 5, 9));
+        assert!(!told(None, 24, 5, 0), "nothing to keep");
+        assert!(!told(Some(DAY_MS), 0, 5, 9), "by hand alone, as the owner likes");
     }
 }

@@ -16,14 +16,17 @@ use self::{
 };
 
 mod assets;
+pub mod backups;
 mod clock;
 mod endpoints;
 mod error;
 mod figures;
 mod guard;
+mod job;
 pub mod logs;
 mod process;
 mod state;
+pub mod storage;
 
 pub use guard::AdminToken;
 pub use state::AdminParts;
@@ -31,10 +34,12 @@ pub use state::AdminParts;
 /// Where the API is.
 pub const API: &str = "/_hearth/admin/v1";
 
-/// The admin listener's whole service: the API, its description, and the dashboard.
-pub fn router(parts: AdminParts) -> Router {
+/// The admin listener's whole service: the API, its description, and the dashboard; and what runs beside it, to be run
+/// until it ends, which it does after [`AdminParts::shutdown`].
+pub fn router(parts: AdminParts) -> (Router, impl Future<Output = ()> + Send + use<>) {
     let token = parts.token.clone();
     let admin = Arc::new(Admin::new(parts));
+    let background = admin.clone().run();
     let (api, document) = describe();
     let document = axum::body::Bytes::from(render(&document));
     let api = Router::from(api)
@@ -48,10 +53,11 @@ pub fn router(parts: AdminParts) -> Router {
         })
         .layer(middleware::from_fn_with_state(token, guard::authenticate))
         .with_state(admin);
-    Router::new()
+    let router = Router::new()
         .nest(API, api)
         .fallback_service(get(assets::serve).fallback(async || http::StatusCode::METHOD_NOT_ALLOWED.into_response()))
-        .layer(middleware::from_fn(guard::protect))
+        .layer(middleware::from_fn(guard::protect));
+    (router, background)
 }
 
 /// The API's OpenAPI document.

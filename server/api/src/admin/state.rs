@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hearth_accounts::Accounts;
+use hearth_jobs::Jobs;
 use hearth_rooms::Rooms;
 use hearth_store::Store;
 use ruma::OwnedServerName;
@@ -10,9 +11,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    backups::{BackupSettings, Backups},
     figures::{FigureSources, Figures},
     guard::AdminToken,
     logs::LogRing,
+    storage::{StorageMonitor, StorageSettings},
 };
 use crate::metrics::Metrics;
 
@@ -38,6 +41,14 @@ pub struct AdminParts {
     pub rooms: Rooms,
     /// For its figures.
     pub store: Store,
+    /// What is measured of it, and where it is.
+    pub storage: StorageSettings,
+    /// Where backups are and when they are made.
+    pub backups: BackupSettings,
+    /// The queue of jobs.
+    pub jobs: Jobs,
+    /// This process's name among those that use the store, where it has one.
+    pub process: Option<String>,
     /// The newest log lines; the binary's subscriber fills it with a [`LogLayer`](super::logs::LogLayer).
     pub logs: Arc<LogRing>,
     /// The counters of all listeners.
@@ -50,12 +61,16 @@ pub struct AdminParts {
 pub(super) struct Admin {
     pub(super) parts: AdminParts,
     pub(super) figures: Figures,
+    pub(super) backups: Backups,
+    pub(super) storage: StorageMonitor,
     /// One permit for each dashboard that listens.
     pub(super) listeners: Arc<Semaphore>,
 }
 
 impl Admin {
     pub(super) fn new(parts: AdminParts) -> Self {
+        let backups = Backups::new(parts.backups.clone(), parts.store.clone(), parts.shutdown.clone());
+        let storage = StorageMonitor::new(parts.store.clone(), parts.rooms.clone(), parts.storage.clone());
         let figures = Figures::new(FigureSources {
             server_name: parts.server_name.to_string(),
             version: parts.version.clone(),
@@ -65,7 +80,20 @@ impl Admin {
             rooms: parts.rooms.clone(),
             store: parts.store.clone(),
             metrics: parts.metrics.clone(),
+            jobs: parts.jobs.clone(),
+            backups: backups.clone(),
+            storage: storage.clone(),
         });
-        Self { parts, figures, listeners: Arc::new(Semaphore::new(MOST_LISTENERS)) }
+        Self { parts, figures, backups, storage, listeners: Arc::new(Semaphore::new(MOST_LISTENERS)) }
+    }
+
+    /// What runs beside the requests, until the shutdown.
+    pub(super) async fn run(self: Arc<Self>) {
+        let shutdown = &self.parts.shutdown;
+        tokio::join!(
+            self.storage.run(shutdown.clone()),
+            self.backups.run(),
+            shutdown.run_until_cancelled(self.figures.watch_jobs()),
+        );
     }
 }

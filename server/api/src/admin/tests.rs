@@ -16,10 +16,16 @@ use ruma::{OwnedUserId, RoomVersionId, push::Ruleset, server_name};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use hearth_archive::{BackupOptions, Passphrase};
+use hearth_jobs::Jobs;
 use hearth_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{
+    backups::{BackupMaker, BackupSettings},
+    storage::StorageSettings,
+    *,
+};
 
 const TOKEN: &str = "the-token";
 
@@ -28,6 +34,24 @@ struct NoPushRules;
 impl PushRules for NoPushRules {
     fn rulesets<'a>(&'a self, users: &'a [OwnedUserId]) -> BoxFuture<'a, Vec<Option<Arc<Ruleset>>>> {
         Box::pin(async move { vec![None; users.len()] })
+    }
+}
+
+struct PlainBackups;
+
+impl BackupMaker for PlainBackups {
+    fn passphrase(&self) -> Result<Option<Passphrase>, String> {
+        Ok(None)
+    }
+
+    fn options(&self, passphrase: Option<Passphrase>) -> Result<BackupOptions, String> {
+        Ok(BackupOptions {
+            server_name: "hearth.test".to_owned(),
+            hearth_version: "1.2.3".to_owned(),
+            passphrase,
+            scheduled: false,
+            attachments: Vec::new(),
+        })
     }
 }
 
@@ -47,6 +71,18 @@ fn parts() -> AdminParts {
         listeners: vec!["http://127.0.0.1:8008".to_owned()],
         rooms: Rooms::new(store.clone(), rooms, Arc::new(NoPushRules)),
         accounts,
+        storage: StorageSettings { tables: Vec::new(), folder: None },
+        backups: BackupSettings {
+            folder: FilePath::new("/no/such/folder").to_owned(),
+            interval_hours: 24,
+            keep: 3,
+            encrypted: false,
+            config_file: FilePath::new("/etc/hearth.toml").to_owned(),
+            store_folder: None,
+            maker: Arc::new(PlainBackups),
+        },
+        jobs: Jobs::new(store.clone()),
+        process: None,
         store,
         logs: Arc::default(),
         metrics: Arc::default(),
@@ -107,7 +143,7 @@ fn every_operation_is_described() {
 
 #[tokio::test]
 async fn the_api_wants_the_token() {
-    let router = router(parts());
+    let (router, _) = router(parts());
     for authorization in [None, Some("Bearer wrong"), Some("Bearer"), Some("Basic the-token"), Some("the-token")] {
         for path in ["/overview", "/openapi.json", "/nowhere", "/events"] {
             let mut request = request("GET", &format!("{API}{path}"));
@@ -129,7 +165,7 @@ async fn the_api_wants_the_token() {
 
 #[tokio::test]
 async fn the_page_is_open_and_strict() {
-    let router = router(parts());
+    let (router, _) = router(parts());
     let (status, _, response) = send(&router, request("GET", "/").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
     let headers = response.headers();
@@ -152,7 +188,7 @@ async fn the_page_is_open_and_strict() {
 
 #[tokio::test]
 async fn foreign_hosts_and_origins_are_refused_even_with_the_token() {
-    let router = router(parts());
+    let (router, _) = router(parts());
     let with = |host: &str, origin: Option<&str>| {
         let mut request = Request::builder()
             .uri(format!("{API}/overview"))
@@ -182,7 +218,7 @@ async fn foreign_hosts_and_origins_are_refused_even_with_the_token() {
 async fn users_from_creation_to_deactivation() {
     let parts = parts();
     let accounts = parts.accounts.clone();
-    let router = router(parts);
+    let (router, _) = router(parts);
     let (status, created) =
         call(&router, "POST", "/users", Some(json!({"localpart": "ada", "display_name": "Ada", "admin": true}))).await;
     assert_eq!((status, &created["user"]["user_id"]), (StatusCode::CREATED, &json!("@ada:hearth.test")));
@@ -232,7 +268,7 @@ async fn users_from_creation_to_deactivation() {
 async fn devices_are_listed_and_deleted() {
     let parts = parts();
     let accounts = parts.accounts.clone();
-    let router = router(parts);
+    let (router, _) = router(parts);
     call(&router, "POST", "/users", Some(json!({"localpart": "ada"}))).await;
     let user = ruma::user_id!("@ada:hearth.test");
     let tokens = accounts.open_session(user, hearth_accounts::NewDevice::default()).await.unwrap();
@@ -246,7 +282,7 @@ async fn devices_are_listed_and_deleted() {
 
 #[tokio::test]
 async fn registration_tokens_are_made_and_deleted() {
-    let router = router(parts());
+    let (router, _) = router(parts());
     let (status, token) = call(&router, "POST", "/registration_tokens", Some(json!({"uses_allowed": 3}))).await;
     assert_eq!((status, &token["uses_allowed"], &token["completed"]), (StatusCode::CREATED, &json!(3), &json!(0)));
     let named = json!({"token": "friends"});
@@ -266,7 +302,7 @@ async fn registration_tokens_are_made_and_deleted() {
 
 #[tokio::test]
 async fn rooms_that_do_not_exist() {
-    let router = router(parts());
+    let (router, _) = router(parts());
     assert_eq!(call(&router, "GET", "/rooms", None).await, (StatusCode::OK, json!({"rooms": [], "total": 0})));
     for path in ["/rooms/!none:hearth.test", "/rooms/!none:hearth.test/members", "/rooms/!none:hearth.test/state"] {
         assert_eq!(call(&router, "GET", path, None).await.0, StatusCode::NOT_FOUND, "{path}");
@@ -279,7 +315,7 @@ async fn rooms_that_do_not_exist() {
 async fn live_updates_tell_everything_first_and_end_with_the_server() {
     let parts = parts();
     let shutdown = parts.shutdown.clone();
-    let router = router(parts);
+    let (router, _) = router(parts);
     let request = request("GET", &format!("{API}/events"))
         .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
         .body(Body::empty())

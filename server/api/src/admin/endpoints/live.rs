@@ -64,6 +64,11 @@ pub(in crate::admin) enum LiveEvent {
         /// What has changed.
         topics: Vec<ChangedTopic>,
     },
+    /// The server cannot take a reading now.
+    Failing {
+        /// Why, in a sentence.
+        message: String,
+    },
     /// New log lines.
     Logs {
         /// The lines, oldest first.
@@ -83,6 +88,8 @@ pub(in crate::admin) enum ChangedTopic {
     Rooms,
     /// Events were added in rooms: messages, members, state.
     Events,
+    /// Jobs began, ended, or were steered.
+    Jobs,
 }
 
 impl LiveEvent {
@@ -90,6 +97,7 @@ impl LiveEvent {
         let name = match self {
             Self::Overview { .. } => "overview",
             Self::Changed { .. } => "changed",
+            Self::Failing { .. } => "failing",
             Self::Logs { .. } => "logs",
         };
         // Plain numbers and strings: serialization cannot fail, and an empty event would be ignored.
@@ -97,10 +105,26 @@ impl LiveEvent {
     }
 }
 
-/// Which lists differ between two readings of the numbers.
-fn changed_topics(before: Option<Counts>, now: Counts) -> Vec<ChangedTopic> {
-    let Some(before) = before else { return vec![ChangedTopic::Users, ChangedTopic::Rooms, ChangedTopic::Events] };
+/// What tells whether lists have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    counts: Counts,
+    /// Changes of the queue of jobs.
+    jobs: u64,
+    /// Files among the backups.
+    backups: u64,
+}
+
+/// Which lists differ between two readings.
+fn changed_topics(before: Option<Seen>, now: Seen) -> Vec<ChangedTopic> {
+    let Some(before) = before else {
+        return vec![ChangedTopic::Users, ChangedTopic::Rooms, ChangedTopic::Events, ChangedTopic::Jobs];
+    };
     let mut topics = Vec::new();
+    if before.jobs != now.jobs || before.backups != now.backups {
+        topics.push(ChangedTopic::Jobs);
+    }
+    let (before, now) = (before.counts, now.counts);
     if before.users != now.users {
         topics.push(ChangedTopic::Users);
     }
@@ -119,7 +143,7 @@ struct Listener {
     wants_changes: bool,
     logs: Option<LogFilter>,
     after: u64,
-    counts: Option<Counts>,
+    seen: Option<Seen>,
     ticks: u32,
     interval: Interval,
     shutdown: std::pin::Pin<Box<WaitForCancellationFutureOwned>>,
@@ -155,13 +179,20 @@ impl Listener {
         if !due || !(self.wants_overview || self.wants_changes) {
             return;
         }
-        // A failure is in the log; the next tick tries again.
-        let Ok(overview) = self.admin.figures.read().await else { return };
+        let overview = match self.admin.figures.read().await {
+            Ok(overview) => overview,
+            // The next tick tries again.
+            Err(error) => {
+                self.ready.push(LiveEvent::Failing { message: error.message }.into_sse());
+                return;
+            }
+        };
         let counts = overview.counts;
+        let seen = Seen { counts, jobs: overview.jobs.changes, backups: overview.backups.files };
         if self.wants_overview {
             self.ready.push(LiveEvent::Overview { overview: Box::new(overview) }.into_sse());
         }
-        let topics = changed_topics(self.counts.replace(counts), counts);
+        let topics = changed_topics(self.seen.replace(seen), seen);
         if self.wants_changes && !topics.is_empty() {
             self.ready.push(LiveEvent::Changed { counts, topics }.into_sse());
         }
@@ -197,7 +228,7 @@ pub(super) async fn events(
         wants_changes,
         logs: wants_logs.then_some(LogFilter { level: query.level, text: query.text }),
         after: query.after.unwrap_or_else(|| admin.parts.logs.last_seq()),
-        counts: None,
+        seen: None,
         ticks: 0,
         interval,
         shutdown: Box::pin(shutdown.cancelled_owned()),
@@ -214,12 +245,18 @@ mod tests {
 
     #[test]
     fn changes_are_told_by_list() {
-        let counts = |users, rooms, messages, events| Counts { users, rooms, messages, events };
-        let before = counts(1, 1, 1, 5);
-        assert_eq!(changed_topics(None, before).len(), 3, "a new listener reads everything");
+        let seen = |users, rooms, messages, events| Seen {
+            counts: Counts { users, rooms, messages, events },
+            jobs: 7,
+            backups: 1,
+        };
+        let before = seen(1, 1, 1, 5);
+        assert_eq!(changed_topics(None, before).len(), 4, "a new listener reads everything");
         assert_eq!(changed_topics(Some(before), before), []);
-        assert_eq!(changed_topics(Some(before), counts(2, 1, 1, 5)), [ChangedTopic::Users]);
-        assert_eq!(changed_topics(Some(before), counts(1, 2, 1, 9)), [ChangedTopic::Rooms, ChangedTopic::Events]);
-        assert_eq!(changed_topics(Some(before), counts(1, 1, 2, 5)), [ChangedTopic::Events]);
+        assert_eq!(changed_topics(Some(before), seen(2, 1, 1, 5)), [ChangedTopic::Users]);
+        assert_eq!(changed_topics(Some(before), seen(1, 2, 1, 9)), [ChangedTopic::Rooms, ChangedTopic::Events]);
+        assert_eq!(changed_topics(Some(before), seen(1, 1, 2, 5)), [ChangedTopic::Events]);
+        assert_eq!(changed_topics(Some(before), Seen { jobs: 8, ..before }), [ChangedTopic::Jobs]);
+        assert_eq!(changed_topics(Some(before), Seen { backups: 2, ..before }), [ChangedTopic::Jobs]);
     }
 }

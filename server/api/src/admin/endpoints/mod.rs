@@ -17,11 +17,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{error::AdminError, state::Admin};
 
+mod backups;
+mod jobs;
 mod live;
 mod logs;
 mod overview;
 mod registration_tokens;
 mod rooms;
+mod storage;
 mod users;
 
 /// All endpoints, relative to `/_hearth/admin/v1`.
@@ -45,6 +48,19 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(rooms::state))
         .routes(routes!(registration_tokens::list, registration_tokens::create))
         .routes(routes!(registration_tokens::delete))
+        .routes(routes!(storage::get))
+        .routes(routes!(storage::growth))
+        .routes(routes!(storage::measure))
+        .routes(routes!(backups::list, backups::start))
+        .routes(routes!(backups::delete))
+        .routes(routes!(backups::verify))
+        .routes(routes!(backups::write))
+        .routes(routes!(backups::work, backups::cancel_work))
+        .routes(routes!(jobs::counts))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(jobs::cancel))
 }
 
 /// A JSON body whose faults are answered as [`AdminError`].
