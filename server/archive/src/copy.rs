@@ -1,6 +1,14 @@
 use hearth_store::{Store, Version};
+use rand::RngCore;
+use tokio::sync::mpsc;
 
-use crate::{ArchiveError, Progress, SubspaceSum};
+use crate::load::{Leave, Loader, sum, walk};
+use crate::lock::{Incomplete, Locked, Source, Unfinished, lock, look, unlock};
+use crate::sums::{difference, hexadecimal, totals};
+use crate::{ArchiveError, Phase, Progress, SubspaceSum};
+
+/// Parts of the source (about a megabyte each) that may wait for the target.
+const WAITING_PARTS: usize = 4;
 
 /// How a store is copied.
 #[derive(Debug, Clone)]
@@ -28,7 +36,8 @@ pub struct CopySummary {
     pub subspaces: Vec<SubspaceSum>,
 }
 
-/// Copies everything in `from` to the empty store `to` and compares. No server may run on either.
+/// Copies everything in `from` to the empty store `to` and compares. No server may run on either: the source is locked
+/// against one until the copy is done.
 ///
 /// The same copy again goes on where an interrupted one stopped.
 pub async fn copy(
@@ -37,6 +46,104 @@ pub async fn copy(
     options: CopyOptions,
     progress: &Progress,
 ) -> Result<CopySummary, ArchiveError> {
-    let _ = (from, to, options, progress);
-    todo!()
+    let CopyOptions { from: from_name, to: to_name, advance_version, start_over } = options;
+    let (empty, found) = look(to).await?;
+    if found.is_none() && !empty {
+        return Err(ArchiveError::NotEmpty);
+    }
+    if let (_, Some(unfinished)) = look(from).await? {
+        return Err(ArchiveError::Incomplete(unfinished.into()));
+    }
+    let (locked, ours) = lock_source(from, &to_name, found.as_ref(), start_over).await?;
+    let leave = Leave { advance_version, start_over };
+    let begun = begin(from, to, locked, Source::Store(from_name), leave, progress).await;
+    let (mut loader, version) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Nothing is done yet, so that nothing needs the lock.
+            if ours {
+                unlock(from).await?;
+            }
+            return Err(error);
+        }
+    };
+
+    progress.begin(Phase::Loading, 0);
+    let position = loader.position().map(<[u8]>::to_vec);
+    let (sender, mut parts) = mpsc::channel(WAITING_PARTS);
+    let read = async move {
+        walk(from, position.as_deref(), async |entries| {
+            // Nobody listens any more where the other side failed; its error is told.
+            let _ = sender.send(entries).await;
+            Ok(())
+        })
+        .await
+    };
+    let write = async {
+        while let Some(entries) = parts.recv().await {
+            loader.push(entries).await?;
+        }
+        loader.flush().await
+    };
+    tokio::try_join!(read, write)?;
+
+    let subspaces = sum(from, progress, 0).await?;
+    let (keys, bytes) = totals(&subspaces);
+    let found = sum(to, progress, bytes).await?;
+    if let Some(detail) = difference(&subspaces, &found) {
+        return Err(ArchiveError::Mismatch { detail });
+    }
+    loader.finish().await?;
+    unlock(from).await?;
+    progress.begin(Phase::Done, 0);
+    Ok(CopySummary { version, keys, bytes, subspaces })
+}
+
+/// Begins or goes on with the target. The source is locked.
+async fn begin<'s>(
+    from: &Store,
+    to: &'s Store,
+    locked: Locked,
+    source: Source,
+    leave: Leave,
+    progress: &'s Progress,
+) -> Result<(Loader<'s>, Version), ArchiveError> {
+    // After the lock: a server that starts enters itself first, and then looks for the lock.
+    for store in [from, to] {
+        let processes = hearth_store::process::processes(store).await?.len();
+        if processes > 0 {
+            return Err(ArchiveError::InUse { processes });
+        }
+    }
+    let version = from.current_version().await?;
+    Ok((Loader::begin(to, locked.id, source, version, leave, progress).await?, version))
+}
+
+/// Locks the source for this copy; tells the copy's number, and whether the lock is new. `found` is what is being written into
+/// the target already.
+async fn lock_source(
+    from: &Store,
+    to: &str,
+    found: Option<&Unfinished>,
+    start_over: bool,
+) -> Result<(Locked, bool), ArchiveError> {
+    let mut id = [0; 16];
+    rand::rngs::OsRng.fill_bytes(&mut id);
+    let wanted = Locked { id: hexadecimal(&id), to: to.to_owned() };
+    let locked = lock(from, &wanted).await?;
+    let ours = locked == wanted;
+    match found {
+        // Locked since the copy was begun: nothing can have changed.
+        Some(found) if found.id == locked.id => Ok((locked, ours)),
+        // Another copy of this source is not done yet.
+        _ if !ours && locked.to != to => Err(ArchiveError::Incomplete(Incomplete::CopiedTo { to: locked.to })),
+        None => Ok((locked, ours)),
+        Some(_) if start_over => Ok((locked, ours)),
+        Some(found) => {
+            if ours {
+                unlock(from).await?;
+            }
+            Err(ArchiveError::Incomplete(found.clone().into()))
+        }
+    }
 }

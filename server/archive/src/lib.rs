@@ -3,18 +3,25 @@
 //! Knows no Matrix: it moves ordered keys and values, and counts them by the first two elements of their keys (database and
 //! table).
 
+mod changes;
 mod error;
+mod file;
 mod folder;
+mod load;
 pub mod lock;
+mod own;
 mod progress;
 mod sizes;
 mod summary;
+mod sums;
+mod task;
 
 mod backup;
 mod copy;
 mod passphrase;
 mod restore;
 mod verify;
+mod versions;
 
 pub use backup::{Attachment, BackupOptions, backup};
 pub use copy::{CopyOptions, CopySummary, copy};

@@ -1,13 +1,54 @@
 //! What keeps a server away from a store whose data is not all there, or is just being taken away.
 //!
-//! Two rows below the tuple `("archive",)`, which no backup and no copy takes along: `unfinished` in a target until everything
-//! is written and compared, and `locked` in the source of a copy until the copy is done.
+//! Two rows of this crate, which no backup and no copy takes along: `unfinished` in a target until everything is written and
+//! compared, and `locked` in the source of a copy until the copy is done.
 
 use std::fmt;
 
-use hearth_store::Store;
+use hearth_store::{Bytes, RangeRead, Store, StoreError, Transaction};
+use serde::{Deserialize, Serialize};
 
 use crate::ArchiveError;
+use crate::own::{ALL, Own};
+
+hearth_store::keyspace! {
+    database "archive";
+    /// What is being written into this store (one key, `0`), until all of it is there.
+    UNFINISHED "unfinished": (zero: u64) => Unfinished;
+    /// The copy that is being made of this store (one key, `0`), until it is done.
+    LOCKED "locked": (zero: u64) => Locked;
+}
+
+/// Where a store's data comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    /// A backup: its path as it was given.
+    Backup(String),
+    /// Another store, as the command line names it.
+    Store(String),
+}
+
+/// How far a store is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unfinished {
+    /// Tells this restore or copy from others: a digest of the backup, or the copy's number.
+    pub(crate) id: String,
+    /// Where the data comes from.
+    pub(crate) source: Source,
+    /// The last key that was written.
+    pub(crate) position: Option<Vec<u8>>,
+}
+
+/// A copy that is being made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Locked {
+    /// The copy's number.
+    pub(crate) id: String,
+    /// The target, as the command line names it.
+    pub(crate) to: String,
+}
+
+hearth_store::msgpack_value!(Unfinished, Locked);
 
 /// Why no server may run on a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +64,7 @@ pub enum Incomplete {
         from: String,
     },
     /// It is being copied into another store, or that was interrupted.
-    CopiedFrom {
+    CopiedTo {
         /// The target, as the command line names it.
         to: String,
     },
@@ -34,14 +75,15 @@ impl fmt::Display for Incomplete {
         match self {
             Self::Restoring { from } => write!(
                 f,
-                "this store holds a part of the backup {from} only: restore it again, which goes on where it stopped"
+                "this store holds only a part of the backup {from}: restore it again, which goes on where it stopped"
             ),
-            Self::Copying { from } => {
-                write!(f, "this store holds a part of {from} only: copy it again, which goes on where it stopped")
-            }
-            Self::CopiedFrom { to } => write!(
+            Self::Copying { from } => write!(
                 f,
-                "this store is locked while it is copied to {to}: copy it again, which goes on where it stopped, \
+                "this store holds only a part of what is copied from {from}: copy again, which goes on where it stopped"
+            ),
+            Self::CopiedTo { to } => write!(
+                f,
+                "this store is locked while it is copied to {to}: copy again, which goes on where it stopped, \
                  or give the copy up with `hearth store unlock`"
             ),
         }
@@ -49,14 +91,87 @@ impl fmt::Display for Incomplete {
 }
 
 /// Whether the store's data is not all there, or is just being copied away. A server must not run on such a store; where
-/// stores are shared between processes, it asks after it has registered itself.
-pub async fn incomplete(store: &Store) -> Result<Option<Incomplete>, ArchiveError> {
-    let _ = store;
-    todo!()
+/// stores are shared between processes, it asks after it has entered itself into their list.
+pub async fn incomplete(store: &Store) -> Result<Option<Incomplete>, StoreError> {
+    let read =
+        async |tx: Transaction| Ok::<_, StoreError>((UNFINISHED.get(&tx, (0,)).await?, LOCKED.get(&tx, (0,)).await?));
+    let (unfinished, locked) = store.transact("archive.incomplete", |tx| async { read(tx).await }).await?;
+    Ok(unfinished.map(Incomplete::from).or_else(|| locked.map(|locked| Incomplete::CopiedTo { to: locked.to })))
+}
+
+impl From<Unfinished> for Incomplete {
+    fn from(unfinished: Unfinished) -> Self {
+        match unfinished.source {
+            Source::Backup(from) => Self::Restoring { from },
+            Source::Store(from) => Self::Copying { from },
+        }
+    }
 }
 
 /// Takes away the lock that an interrupted copy left in its source. Returns whether there was one.
-pub async fn unlock(store: &Store) -> Result<bool, ArchiveError> {
-    let _ = store;
-    todo!()
+pub async fn unlock(store: &Store) -> Result<bool, StoreError> {
+    store
+        .transact("archive.unlock", |tx| async move {
+            let was = LOCKED.get(&tx, (0,)).await?.is_some();
+            LOCKED.clear(&tx, (0,));
+            Ok(was)
+        })
+        .await
+}
+
+/// What the store holds of data: whether nothing, and what is written into it at the moment.
+pub(crate) async fn look(store: &Store) -> Result<(bool, Option<Unfinished>), StoreError> {
+    let own = &Own::new();
+    store
+        .transact("archive.look", |tx| async move {
+            let unfinished = UNFINISHED.get(&tx, (0,)).await?;
+            let mut begin = ALL.0.to_vec();
+            let read =
+                |begin| RangeRead { begin, end: ALL.1.to_vec(), limit: Some(100), reverse: false, snapshot: true };
+            loop {
+                let entries = tx.range(&read(begin)).await?;
+                if entries.iter().any(|entry| !own.holds(&entry.key)) {
+                    return Ok((false, unfinished));
+                }
+                match entries.last() {
+                    Some(last) => begin = after(&last.key).to_vec(),
+                    None => return Ok((true, unfinished)),
+                }
+            }
+        })
+        .await
+}
+
+/// The next key there may be.
+pub(crate) fn after(key: &[u8]) -> Bytes {
+    [key, b"\0"].concat().into()
+}
+
+/// Deletes everything that an unfinished restore or copy wrote.
+pub(crate) async fn start_over(store: &Store) -> Result<(), StoreError> {
+    store
+        .transact("archive.start_over", |tx| async move {
+            // Only where it is unfinished still: what is whole is nobody's to delete.
+            if UNFINISHED.get(&tx, (0,)).await?.is_some() {
+                tx.clear_range(ALL.0, ALL.1);
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Locks the source of a copy, or finds that it is locked for it already. Returns the copy's number.
+pub(crate) async fn lock(store: &Store, wanted: &Locked) -> Result<Locked, ArchiveError> {
+    let locked = store
+        .transact("archive.lock", |tx| async move {
+            match LOCKED.get(&tx, (0,)).await? {
+                Some(locked) => Ok::<_, StoreError>(locked),
+                None => {
+                    LOCKED.set(&tx, (0,), wanted);
+                    Ok(wanted.clone())
+                }
+            }
+        })
+        .await?;
+    Ok(locked)
 }
