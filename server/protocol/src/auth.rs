@@ -10,6 +10,7 @@ use ruma::{
         events::{RoomCreateEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField},
     },
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{Pdu, RoomVersion};
@@ -18,7 +19,7 @@ use crate::{Pdu, RoomVersion};
 const CREATOR_POWER: i32 = 100;
 
 /// Why the authorization rules refuse an event; the text names the rule.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
 
@@ -35,7 +36,7 @@ pub fn auth_types(
 }
 
 /// Checks `pdu` against `state` (the state before it, or its auth events), state-independent rules included:
-/// every one of its auth events must be in `state`.
+/// every one of its auth events must be in `state`. For events that this server makes.
 pub fn check<'a>(
     version: &RoomVersion,
     pdu: &Pdu,
@@ -49,7 +50,54 @@ pub fn check<'a>(
     }
     let find = |id: &EventId| known.iter().copied().find(|event| event.event_id == id);
     check_state_independent_auth_rules(rules, pdu, find).map_err(Refused)?;
-    check_state_dependent_auth_rules(rules, pdu, state).map_err(Refused)
+    check_state(version, pdu, state)
+}
+
+/// Checks `pdu` against its own auth events: the rules about `auth_events` themselves, then the others with them as the
+/// state. `find` gives the events by id, those that were rejected with [`Pdu::rejected`] set; from room version 12 on it is
+/// asked for the create event too, which is no auth event.
+pub fn check_auth_events<'a>(
+    version: &RoomVersion,
+    pdu: &Pdu,
+    find: impl Fn(&EventId) -> Option<&'a Pdu>,
+) -> Result<(), Refused> {
+    let rules = &version.rules.authorization;
+    if pdu.event_type == TimelineEventType::RoomCreate {
+        check_create_version(version, pdu)?;
+    }
+    check_state_independent_auth_rules(rules, pdu, &find).map_err(Refused)?;
+    let mut events: Vec<&Pdu> = pdu.auth_events.iter().filter_map(|id| find(id)).collect();
+    if version.room_id_is_create_event() {
+        events.extend(pdu.create_event_id().and_then(|id| find(&id)));
+    }
+    check_state(version, pdu, |event_type: &StateEventType, key: &str| {
+        events.iter().copied().find(|event| event.is_state(&event_type.to_string(), key))
+    })
+}
+
+/// Checks `pdu` against a state, by the rules that depend on the state alone.
+pub fn check_state<'a>(
+    version: &RoomVersion,
+    pdu: &Pdu,
+    state: impl Fn(&StateEventType, &str) -> Option<&'a Pdu>,
+) -> Result<(), Refused> {
+    check_state_dependent_auth_rules(&version.rules.authorization, pdu, state).map_err(Refused)
+}
+
+/// A create event must be of the room version by which it is read; without `room_version` that is 1.
+fn check_create_version(version: &RoomVersion, pdu: &Pdu) -> Result<(), Refused> {
+    #[derive(Deserialize)]
+    struct Content {
+        room_version: Option<String>,
+    }
+
+    let content: Content = serde_json::from_str(pdu.content.get())
+        .map_err(|error| Refused(format!("`room_version` of the create event: {error}")))?;
+    let named = content.room_version.as_deref().unwrap_or("1");
+    if named != version.id.as_str() {
+        return Err(Refused(format!("create event of room version {named} in a room of version {}", version.id)));
+    }
+    Ok(())
 }
 
 /// The power levels that hold in a room

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId, RoomId, RoomVersionId, UInt, UserId,
-    events::{StateEventType, TimelineEventType},
+    events::{StateEventType, TimelineEventType, room::power_levels::UserPowerLevel},
     owned_server_name,
     state_res::events::RoomPowerLevelsIntField,
 };
@@ -13,7 +13,7 @@ use serde_json::{Value, json, value::to_raw_value};
 use crate::{
     Pdu, RoomVersion, SigningKey,
     auth::{self, PowerLevels},
-    build::Unsigned,
+    build::{Named, Unsigned},
 };
 
 /// A room's state, built event by event.
@@ -74,6 +74,8 @@ impl Room {
         let create = self.find(&StateEventType::RoomCreate, "");
         let room_id = create.map(|create| create.room_id.clone());
         let is_v12 = self.version.room_id_is_create_event();
+        let named = self.state.values().filter(|_| self.version.references_have_hashes());
+        let hashes = named.map(|pdu| (pdu.event_id.clone(), pdu.reference_hash(&self.version).unwrap())).collect();
         Unsigned {
             room_id: room_id.or_else(|| (!is_v12).then(|| RoomId::new_v1(&self.key.server_name))),
             sender: user(sender),
@@ -85,9 +87,18 @@ impl Room {
             prev_events: self.last.clone(),
             auth_events: auth_events.collect(),
             depth: 7,
+            named: Named { event_id: None, hashes },
         }
         .sign(&self.version, &self.key)
         .unwrap()
+    }
+
+    /// Sends a state event.
+    fn set(&mut self, sender: &str, event_type: &str, state_key: &str, content: &Value) {
+        let pdu = self.event(sender, event_type, Some(state_key), content);
+        self.check(&pdu).unwrap();
+        self.last = vec![pdu.event_id.clone()];
+        self.state.insert((event_type.to_owned(), state_key.to_owned()), pdu);
     }
 
     fn check(&self, pdu: &Pdu) -> Result<(), auth::Refused> {
@@ -101,7 +112,8 @@ type Case = (&'static str, &'static [RoomVersionId], &'static str, Option<&'stat
 #[test]
 fn who_may_do_what() {
     use RoomVersionId as V;
-    let all: &'static [V] = &[V::V10, V::V11, V::V12];
+    let all: &'static [V] = RoomVersion::SUPPORTED;
+    let finite: &'static [V] = &all[..all.len() - 1];
     let member = |membership: &str| json!({ "membership": membership });
     let levels = |users: Value| json!({ "users": users, "events": { "m.room.topic": 0 } });
     let moderator = "@moderator:domain";
@@ -146,7 +158,7 @@ fn who_may_do_what() {
         ("moderator", all, "m.room.power_levels", Some(""), levels(json!({ moderator: "50" })), false),
         (
             "alice",
-            &[V::V10, V::V11],
+            finite,
             "m.room.power_levels",
             Some(""),
             levels(json!({ "@alice:domain": 100, "@bob:domain": 100 })),
@@ -154,7 +166,7 @@ fn who_may_do_what() {
         ),
         (
             "alice",
-            &[V::V10, V::V11],
+            finite,
             "m.room.power_levels",
             Some(""),
             levels(json!({ "@alice:domain": 100, "@bob:domain": 101 })),
@@ -213,6 +225,135 @@ fn power_levels_with_and_without_their_event() {
             assert!(levels.may_send(&user("bob"), &"m.room.message".into(), false).unwrap(), "{case}");
             assert_eq!(levels.may_send(&user("bob"), &"m.room.topic".into(), true).unwrap(), event.is_some(), "{case}");
             assert!(!levels.may_send(&user("bob"), &"m.room.name".into(), true).unwrap(), "{case}");
+        }
+    }
+}
+
+/// The number of a version.
+fn number(version: &RoomVersionId) -> u32 {
+    version.as_str().parse().unwrap()
+}
+
+#[test]
+fn join_rules_by_version() {
+    // Join rule, who, their membership before, what they send, from which version on it is allowed.
+    for (rule, authorizer, before, membership, since) in [
+        ("knock", None, None, "knock", Some(7)),
+        ("knock", None, None, "join", None),
+        ("knock", None, Some("invite"), "join", Some(7)),
+        ("invite", None, None, "knock", None),
+        ("invite", None, Some("invite"), "join", Some(2)),
+        ("public", None, None, "knock", None),
+        ("restricted", Some("@moderator:domain"), None, "join", Some(8)),
+        ("restricted", Some("@bob:domain"), None, "join", None),
+        ("restricted", Some("@dora:domain"), None, "join", None),
+        ("restricted", None, None, "join", None),
+        ("restricted", None, Some("invite"), "join", Some(8)),
+        ("restricted", None, None, "knock", None),
+        ("knock_restricted", Some("@moderator:domain"), None, "join", Some(10)),
+        ("knock_restricted", None, None, "join", None),
+        ("knock_restricted", None, None, "knock", Some(10)),
+        ("private", None, None, "join", None),
+    ] {
+        for version in RoomVersion::SUPPORTED {
+            let mut room = Room::new(version);
+            let mut levels: Value =
+                serde_json::from_str(room.find(&StateEventType::RoomPowerLevels, "").unwrap().content.get()).unwrap();
+            levels["invite"] = 50.into();
+            room.set("alice", "m.room.power_levels", "", &levels);
+            if before.is_some() {
+                room.set("moderator", "m.room.member", "@eve:domain", &json!({ "membership": "invite" }));
+            }
+            room.set("alice", "m.room.join_rules", "", &json!({ "join_rule": rule }));
+            let mut content = json!({ "membership": membership });
+            if let Some(authorizer) = authorizer {
+                content["join_authorised_via_users_server"] = authorizer.into();
+            }
+            let outcome = room.check(&room.event("eve", "m.room.member", Some("@eve:domain"), &content));
+            let allowed = since.is_some_and(|since| number(version) >= since);
+            assert_eq!(outcome.is_ok(), allowed, "version {version}: {rule} {before:?} {content}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn power_levels_by_version() {
+    // A change by Alice to the levels, and in which versions it is allowed.
+    for (field, value, versions) in [
+        ("ban", json!("50"), 2..=9),
+        ("ban", json!(" +0050 "), 2..=9),
+        ("ban", json!("5.5"), 2..=1),
+        ("ban", json!(true), 2..=1),
+        ("ban", json!(50), 2..=12),
+        ("events", json!({ "m.room.name": "60" }), 2..=9),
+        ("events", json!([]), 2..=1),
+        ("notifications", json!({ "room": 5 }), 2..=12),
+    ] {
+        for version in RoomVersion::SUPPORTED {
+            let room = Room::new(version);
+            let levels = room.find(&StateEventType::RoomPowerLevels, "").unwrap();
+            let mut levels: Value = serde_json::from_str(levels.content.get()).unwrap();
+            levels[field] = value.clone();
+            let outcome = room.check(&room.event("alice", "m.room.power_levels", Some(""), &levels));
+            let allowed = versions.contains(&number(version));
+            assert_eq!(outcome.is_ok(), allowed, "version {version}: {field} {value}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn levels_that_are_floats_or_out_of_range() {
+    for (level, expected) in [
+        ("50.57", 50_i64),
+        ("5.1E1", 51),
+        ("-0.9", 0),
+        ("1e300", 9_007_199_254_740_991),
+        ("92233720368547758070", 9_007_199_254_740_991),
+    ] {
+        for version in &RoomVersion::SUPPORTED[..4] {
+            let room = Room::new(version);
+            let create = room.find(&StateEventType::RoomCreate, "").unwrap();
+            let content = format!("{{\"users\":{{\"@bob:domain\":{level},\"@alice:domain\":100}}}}");
+            let content = serde_json::value::RawValue::from_string(content).unwrap();
+            let mut event = room.event("alice", "m.room.power_levels", Some(""), &json!({}));
+            event.json = event.json.replace("\"content\":{}", &format!("\"content\":{content}"));
+            let event = Pdu::parse(&event.json, &room.version, None).unwrap();
+            let levels = PowerLevels::new(&room.version, create, Some(&event)).unwrap();
+            let expected = UserPowerLevel::Int(expected.try_into().unwrap());
+            assert_eq!(levels.of(&user("bob")).unwrap(), expected, "version {version}: {level}");
+        }
+    }
+}
+
+#[test]
+fn notification_levels_are_guarded_from_version_6_on() {
+    for version in RoomVersion::SUPPORTED {
+        let mut room = Room::new(version);
+        let levels = room.find(&StateEventType::RoomPowerLevels, "").unwrap();
+        let mut levels: Value = serde_json::from_str(levels.content.get()).unwrap();
+        levels["events"]["m.room.power_levels"] = 50.into();
+        levels["notifications"] = json!({ "room": 60 });
+        room.set("alice", "m.room.power_levels", "", &levels);
+        levels["notifications"] = json!({ "room": 10 });
+        let outcome = room.check(&room.event("moderator", "m.room.power_levels", Some(""), &levels));
+        assert_eq!(outcome.is_ok(), number(version) < 6, "version {version}: {outcome:?}");
+    }
+}
+
+#[test]
+fn aliases_and_redactions_by_version() {
+    for version in RoomVersion::SUPPORTED {
+        let room = Room::new(version);
+        for (key, ours) in [("domain", true), ("elsewhere", false)] {
+            // Until version 5 the server's name decides and nothing else; then it is a state event like others.
+            let aliases = room.event("bob", "m.room.aliases", Some(key), &json!({ "aliases": [] }));
+            assert_eq!(room.check(&aliases).is_ok(), number(version) < 6 && ours, "version {version}: {key}");
+        }
+        for (target, ours) in [("$x:domain", true), ("$x:elsewhere", false)] {
+            let mut redaction = room.event("bob", "m.room.redaction", None, &json!({}));
+            redaction.redacts = Some(target.try_into().unwrap());
+            let outcome = room.check(&redaction);
+            assert_eq!(outcome.is_ok(), ours || number(version) > 2, "version {version}: {target}: {outcome:?}");
         }
     }
 }

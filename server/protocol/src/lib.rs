@@ -8,11 +8,25 @@ pub mod auth;
 mod auth_tests;
 pub mod build;
 pub mod client_event;
+mod format;
+mod hashing;
+mod json;
+pub mod keys;
 pub mod pdu;
 #[cfg(test)]
 mod pdu_tests;
+pub mod receive;
+#[cfg(test)]
+mod receive_tests;
+pub mod redaction;
 pub mod room_version;
+pub mod server_acl;
 pub mod signing;
+pub mod state_resolution;
+#[cfg(test)]
+mod state_resolution_tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use pdu::Pdu;
 pub use room_version::RoomVersion;

@@ -1,24 +1,18 @@
 //! Persistent data units: events as they are stored and exchanged between servers.
 
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId,
-    RoomId, UInt, UserId,
-    canonical_json::{CanonicalJsonFieldError, redact},
-    events::TimelineEventType,
-    signatures::{JsonError, reference_hash},
-    state_res::check_pdu_format,
+    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    canonical_json::CanonicalJsonFieldError, events::TimelineEventType,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::RoomVersion;
-
-/// Largest event, in bytes of canonical JSON with its signatures
-/// ([size limits](https://spec.matrix.org/v1.19/client-server-api/#size-limits)).
-pub const MAX_PDU_BYTES: usize = 65_535;
-
-/// Longest `type`, `state_key`, `sender` and `room_id`, in bytes.
-pub const MAX_FIELD_BYTES: usize = 255;
+pub use crate::format::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS};
+use crate::{
+    RoomVersion, SigningKey,
+    format::{self, Reference},
+    hashing, json,
+};
 
 /// A parsed event. The canonical JSON that was hashed and signed is kept beside the fields.
 #[derive(Debug, Clone)]
@@ -33,7 +27,9 @@ pub struct Pdu {
     pub event_type: TimelineEventType,
     /// `state_key`; `Some` makes it a state event.
     pub state_key: Option<String>,
-    /// `content`, as it stands in the event (redacted events: what remains).
+    /// `content`, as it stands in the event (redacted events: what remains). Only power levels of room versions 1 to 5
+    /// that are no integers are cut to the integers that they stand for
+    /// ([floats](https://spec.matrix.org/v1.19/rooms/v1/#mroompower_levels-events-accept-values-as-floats)).
     pub content: Box<RawValue>,
     /// The event that this redacts: top level up to room version 10, in `content` from 11 on.
     pub redacts: Option<OwnedEventId>,
@@ -47,7 +43,7 @@ pub struct Pdu {
     pub depth: u64,
     /// Whether authorization rejected the event when it was stored.
     pub rejected: bool,
-    /// Canonical JSON of the whole event.
+    /// Canonical JSON of the whole event, without `unsigned`: also the form in which servers exchange it.
     pub json: String,
 }
 
@@ -68,29 +64,21 @@ impl From<CanonicalJsonFieldError> for PduError {
     }
 }
 
-impl From<JsonError> for PduError {
-    fn from(error: JsonError) -> Self {
-        match error {
-            JsonError::PduTooLarge => Self::TooLarge(error.to_string()),
-            other => Self::Malformed(other.to_string()),
-        }
-    }
-}
-
 /// The fields of an event that [`Pdu`] keeps, as they stand in its JSON.
 #[derive(Deserialize)]
-struct Fields {
+struct Fields<'a> {
     room_id: Option<OwnedRoomId>,
     sender: OwnedUserId,
     #[serde(rename = "type")]
     event_type: TimelineEventType,
     state_key: Option<String>,
     content: Box<RawValue>,
-    redacts: Option<OwnedEventId>,
+    #[serde(borrow)]
+    redacts: Option<&'a RawValue>,
     origin_server_ts: MilliSecondsSinceUnixEpoch,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
-    depth: UInt,
+    prev_events: Vec<Reference<OwnedEventId>>,
+    auth_events: Vec<Reference<OwnedEventId>>,
+    depth: u64,
 }
 
 #[derive(Deserialize)]
@@ -101,53 +89,67 @@ struct RedactionContent {
 impl Pdu {
     /// Parses stored or received JSON.
     ///
-    /// Without `event_id` the text is untrusted: it must be canonical JSON within the size limits and have the
-    /// room version's format, and the event id (reference hash) is computed. With `event_id` the text is one that
-    /// this server stored after such checks, and only the fields are read.
+    /// Without `event_id` the text is untrusted: it must be JSON as the room version wants it, within the size limits
+    /// and of the room version's format; `unsigned`, which anyone may have written, is dropped; and the event id is
+    /// computed, or taken from the event in room versions 1 and 2. Nothing is verified yet: see [`crate::receive`].
+    /// With `event_id` the text is one that this server stored after such checks, and only the fields are read.
     pub fn parse(json: &str, version: &RoomVersion, event_id: Option<OwnedEventId>) -> Result<Self, PduError> {
-        let Some(event_id) = event_id else {
-            let object: CanonicalJsonObject = serde_json::from_str(json).map_err(malformed)?;
-            let canonical = serde_json::to_string(&object).map_err(malformed)?;
-            check_sizes(&object, canonical.len())?;
-            check_pdu_format(&object, &version.rules.event_format).map_err(PduError::Malformed)?;
-            if !matches!(object.get("content"), Some(CanonicalJsonValue::Object(_))) {
-                return Err(PduError::Malformed("`content` is not an object".to_owned()));
-            }
-            let event_id = event_id_of(&object, version)?;
-            return Self::from_fields(canonical, version, event_id);
-        };
-        Self::from_fields(json.to_owned(), version, event_id)
+        match event_id {
+            Some(event_id) => Self::from_fields(json.to_owned(), version, event_id),
+            None => Ok(Self::parse_untrusted(json, version)?.0),
+        }
+    }
+
+    /// The event and its JSON.
+    pub(crate) fn parse_untrusted(json: &str, version: &RoomVersion) -> Result<(Self, CanonicalJsonObject), PduError> {
+        let mut object = json::parse(json, version)?;
+        object.remove("unsigned");
+        let canonical = json::write(&object, version)?;
+        format::check_sizes(&object, canonical.len())?;
+        format::check(&object, version)?;
+        let event_id = hashing::event_id(&object, version)?;
+        let pdu = Self::from_fields(canonical, version, event_id)?;
+        let most = format::max_depth(version);
+        if pdu.depth > most {
+            return Err(malformed(format!("`depth` is {}, at most {most}", pdu.depth)));
+        }
+        Ok((pdu, object))
     }
 
     /// Reads the fields of an event whose id is known.
     pub(crate) fn from_fields(json: String, version: &RoomVersion, event_id: OwnedEventId) -> Result<Self, PduError> {
-        let fields: Fields = serde_json::from_str(&json).map_err(malformed)?;
+        let fields: Fields<'_> = serde_json::from_str(&json).map_err(malformed)?;
         let room_id = match fields.room_id {
             Some(room_id) => room_id,
             None if version.room_id_is_create_event() && fields.event_type == TimelineEventType::RoomCreate => {
-                room_id_of_create(&event_id)?
+                hashing::room_id_of_create(&event_id)?
             }
             None => return Err(PduError::Malformed("missing field `room_id`".to_owned())),
         };
+        // A redaction whose target is no event id redacts nothing; it is an event all the same.
         let redacts = if fields.event_type != TimelineEventType::RoomRedaction {
             None
-        } else if version.rules.redaction.content_field_redacts {
+        } else if version.facts.redacts_in_content {
             serde_json::from_str::<RedactionContent>(fields.content.get()).ok().and_then(|content| content.redacts)
         } else {
-            fields.redacts
+            fields.redacts.and_then(|redacts| serde_json::from_str(redacts.get()).ok())
         };
+        let mut content = fields.content;
+        if !version.facts.strict_json && fields.event_type == TimelineEventType::RoomPowerLevels {
+            content = json::integer_levels(content)?;
+        }
         Ok(Self {
             event_id,
             room_id,
             sender: fields.sender,
             event_type: fields.event_type,
             state_key: fields.state_key,
-            content: fields.content,
+            content,
             redacts,
             origin_server_ts: fields.origin_server_ts,
-            prev_events: fields.prev_events,
-            auth_events: fields.auth_events,
-            depth: fields.depth.into(),
+            prev_events: fields.prev_events.into_iter().map(|reference| reference.0).collect(),
+            auth_events: fields.auth_events.into_iter().map(|reference| reference.0).collect(),
+            depth: fields.depth,
             rejected: false,
             json,
         })
@@ -156,10 +158,31 @@ impl Pdu {
     /// The event with everything removed that redaction removes in `version`
     /// ([redactions](https://spec.matrix.org/v1.19/client-server-api/#redactions)); same event id.
     pub fn redacted(&self, version: &RoomVersion) -> Result<Self, PduError> {
-        let object: CanonicalJsonObject = serde_json::from_str(&self.json).map_err(malformed)?;
-        let redacted = redact(object, &version.rules.redaction, None)?;
-        let json = serde_json::to_string(&redacted).map_err(malformed)?;
+        let redacted = hashing::redact(&json::parse(&self.json, version)?, version)?;
+        let json = json::write(&redacted, version)?;
         Ok(Self { rejected: self.rejected, ..Self::from_fields(json, version, self.event_id.clone())? })
+    }
+
+    /// The event with this server's signature beside the others, as invited users' servers and servers that authorize
+    /// restricted joins add it; same event id.
+    pub fn signed_also(&self, version: &RoomVersion, key: &SigningKey) -> Result<Self, PduError> {
+        let mut object = json::parse(&self.json, version)?;
+        hashing::add_signature(&mut object, version, key)?;
+        let json = json::write(&object, version)?;
+        format::check_sizes(&object, json.len())?;
+        Ok(Self { json, ..self.clone() })
+    }
+
+    /// The form in which servers exchange the event (its JSON as it was signed, without `unsigned`).
+    pub fn to_federation(&self) -> Box<RawValue> {
+        // `json` was parsed when the event was made.
+        RawValue::from_string(self.json.clone()).expect("an event's JSON is JSON")
+    }
+
+    /// The reference hash in unpadded base64, which events of room versions 1 and 2 give beside the ids of others.
+    pub fn reference_hash(&self, version: &RoomVersion) -> Result<String, PduError> {
+        use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+        Ok(STANDARD_NO_PAD.encode(hashing::reference_hash(&json::parse(&self.json, version)?, version)?))
     }
 
     /// Whether this is a state event of `event_type` with `state_key`.
@@ -167,9 +190,16 @@ impl Pdu {
         self.state_key.as_deref() == Some(state_key) && self.event_type.to_string() == event_type
     }
 
-    /// A create event of a room version whose room id is that event's id, and which therefore carries none.
+    /// The id of the room's create event, where the room id tells it (room version 12 on).
+    pub fn create_event_id(&self) -> Option<OwnedEventId> {
+        self.room_id.server_name().is_none().then(|| format!("${}", self.room_id.strip_sigil()).try_into().ok())?
+    }
+
+    /// A create event of a room version whose room id is that event's id, and which therefore carries none. Other room
+    /// ids name a server.
     fn is_create_without_room_id(&self) -> bool {
         self.event_type == TimelineEventType::RoomCreate
+            && self.room_id.server_name().is_none()
             && self.room_id.strip_sigil() == self.event_id.as_str().trim_start_matches('$')
     }
 }
@@ -210,32 +240,6 @@ impl ruma::state_res::Event for Pdu {
     fn rejected(&self) -> bool {
         self.rejected
     }
-}
-
-/// The event id that the room version gives to an event: its reference hash.
-pub(crate) fn event_id_of(object: &CanonicalJsonObject, version: &RoomVersion) -> Result<OwnedEventId, PduError> {
-    let hash = reference_hash(object, &version.rules)?;
-    OwnedEventId::try_from(format!("${hash}")).map_err(malformed)
-}
-
-/// The room id that a create event makes from room version 12 on: its own id with another sigil.
-pub(crate) fn room_id_of_create(event_id: &ruma::EventId) -> Result<OwnedRoomId, PduError> {
-    RoomId::new_v2(event_id.as_str().trim_start_matches('$')).map_err(malformed)
-}
-
-/// The size limits, before anything else of the format is looked at.
-pub(crate) fn check_sizes(object: &CanonicalJsonObject, json_bytes: usize) -> Result<(), PduError> {
-    if json_bytes > MAX_PDU_BYTES {
-        return Err(PduError::TooLarge(format!("{json_bytes} bytes, at most {MAX_PDU_BYTES}")));
-    }
-    for field in ["type", "state_key", "sender", "room_id"] {
-        if let Some(CanonicalJsonValue::String(value)) = object.get(field)
-            && value.len() > MAX_FIELD_BYTES
-        {
-            return Err(PduError::TooLarge(format!("{field} of {} bytes, at most {MAX_FIELD_BYTES}", value.len())));
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn malformed(error: impl std::fmt::Display) -> PduError {

@@ -13,7 +13,7 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use crate::{
     Pdu, RoomVersion, SigningKey,
-    build::Unsigned,
+    build::{Named, Unsigned},
     pdu::{MAX_PDU_BYTES, PduError},
 };
 
@@ -42,6 +42,7 @@ fn unsigned(event_type: &str, state_key: Option<&str>, content: &Value) -> Unsig
         prev_events: vec![owned_event_id!("$p")],
         auth_events: vec![owned_event_id!("$q"), owned_event_id!("$r")],
         depth: 3,
+        named: Named::default(),
     }
 }
 
