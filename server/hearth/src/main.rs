@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod admin_client;
+mod admin_settings;
 mod cli;
 mod config;
 mod data_folder;

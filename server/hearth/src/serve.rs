@@ -8,11 +8,13 @@ use hearth_api::{
     client::{self, ApiError, ClientParts, ClientState, InFlight, RateLimiter},
     metrics::Metrics,
 };
+use hearth_jobs::Jobs;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin_settings,
     config::{Config, Service},
     databases::Databases,
     development,
@@ -107,7 +109,7 @@ async fn run(
         metrics: metrics.clone(),
         stopping: stopping.clone(),
     }));
-    let admin = admin::router(AdminParts {
+    let (admin, admin_work) = admin::router(AdminParts {
         token: AdminToken::new(&token),
         server_name: config.server_name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,6 +118,10 @@ async fn run(
         accounts: databases.accounts.clone(),
         rooms: databases.rooms.clone(),
         store: databases.store.clone(),
+        storage: admin_settings::storage(config),
+        backups: admin_settings::backups(config, &databases.folder),
+        jobs: Jobs::new(databases.store.clone()),
+        process: None,
         logs,
         metrics,
         shutdown: stopping.clone(),
@@ -123,6 +129,7 @@ async fn run(
 
     let background = TaskTracker::new();
     spawn_background(&background, databases, &stopping);
+    background.spawn(admin_work);
     let limits = Limits {
         stop: stopping.clone(),
         kill: CancellationToken::new(),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hearth_protocol::{Pdu, RoomVersion, build::Unsigned};
+use hearth_protocol::{Pdu, RoomVersion, build::{Named, Unsigned}};
 use hearth_store::Transaction;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UInt, UserId,
@@ -275,6 +275,7 @@ impl Plan {
             prev_events: Vec::new(),
             auth_events: Vec::new(),
             depth: 1,
+            named: Named::default(),
         };
         Ok(create.sign(&self.version, &rooms.config.key)?)
     }

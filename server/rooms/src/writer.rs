@@ -12,7 +12,7 @@ use std::{
 use hearth_protocol::{
     Pdu,
     auth::{self, PowerLevels},
-    build::Unsigned,
+    build::{Named, Unsigned},
     pdu::PduError,
 };
 use hearth_store::Transaction;
@@ -319,6 +319,16 @@ impl<'a> RoomWriter<'a> {
         }
         let mut prev_events: Vec<OwnedEventId> = self.extremities.iter().map(|(_, id)| id.clone()).collect();
         prev_events.truncate(PREV_EVENTS);
+        let mut named = Named::default();
+        if version.references_have_hashes() {
+            for (nid, id) in self.extremities.iter().take(PREV_EVENTS) {
+                let hash = self.event(*nid).await?.pdu.reference_hash(version).map_err(corrupt)?;
+                named.hashes.insert(id.clone(), hash);
+            }
+            for (_, _, event) in &state {
+                named.hashes.insert(event.event_id.clone(), event.reference_hash(version).map_err(corrupt)?);
+            }
+        }
         let pdu = Unsigned {
             room_id: Some(self.info.room_id.clone()),
             sender: new.sender,
@@ -330,6 +340,7 @@ impl<'a> RoomWriter<'a> {
             prev_events,
             auth_events,
             depth: self.record.depth + 1,
+            named,
         }
         .sign(version, &self.rooms.config.key)?;
         let find = |event_type: &StateEventType, key: &str| {

@@ -4,6 +4,99 @@
  */
 
 export interface paths {
+    "/backup_works": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Writes a backup to a path on the server's machine. Answers at once; `/backup_works/{id}` says how far it is. The file
+         *     stands at the path only when it is whole.
+         */
+        post: operations["write_backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/backup_works/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far a verification, or a backup to a path, is. */
+        get: operations["get_backup_work"];
+        put?: never;
+        post?: never;
+        /** Cuts off a verification, or a backup to a path, which leaves no file there. */
+        delete: operations["cancel_backup_work"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The backups in the folder, what is being done to them, when the next one comes, how to restore one. */
+        get: operations["list_backups"];
+        put?: never;
+        /** Makes a backup in the folder now, as a job. Answers with the job. */
+        post: operations["start_backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/backups/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a backup in the folder. */
+        delete: operations["delete_backup"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/backups/{name}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verifies a backup in the folder: reads the whole file and checks everything in it. Answers at once; `/backup_works`
+         *     says how far it is.
+         */
+        post: operations["verify_backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/caches": {
         parameters: {
             query?: never;
@@ -32,6 +125,97 @@ export interface paths {
         get: operations["events"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/job_counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many jobs there are, by kind and state. */
+        get: operations["count_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Jobs, with filters and paging. */
+        get: operations["list_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One job. */
+        get: operations["get_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ends a job: one that waits or has failed at once, a running one as soon as it can. A scheduled one comes back at its
+         *     next time.
+         */
+        post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Runs a job now that waits or has ended. Answers with the job that runs: another one, where one of the same kind and
+         *     key waits already.
+         */
+        post: operations["retry_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -192,6 +376,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The store: engine, health, room on the disk, sizes, growth. Sizes are measured in the background; where they are old,
+         *     asking for them begins that.
+         */
+        get: operations["get_storage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/storage/growth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How large the store was: daily for three years, hourly for the last week; oldest first. */
+        get: operations["get_storage_growth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/storage/measure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Measures the sizes of the tables anew, in the background. */
+        post: operations["measure_storage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users": {
         parameters: {
             query?: never;
@@ -316,6 +554,145 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A backup in the folder. */
+        Backup: {
+            /**
+             * Format: int64
+             * @description Bytes of the file.
+             */
+            bytes: number;
+            /** @description Why it cannot be read. */
+            fault?: string | null;
+            header?: components["schemas"]["BackupHeader"] | null;
+            /** @description Its file's name. */
+            name: string;
+        };
+        /** @description How the backups stand. */
+        BackupFigures: {
+            /** @description Why the last try failed, where it did. */
+            failure?: string | null;
+            /**
+             * Format: int64
+             * @description Files in the folder.
+             */
+            files: number;
+            /**
+             * Format: int32
+             * @description Hours between scheduled ones; 0: none are scheduled.
+             */
+            interval_hours: number;
+            /**
+             * Format: int64
+             * @description When the newest one was made, Unix milliseconds; absent where there is none.
+             */
+            newest_at?: number | null;
+        };
+        /** @description What a backup says of itself. */
+        BackupHeader: {
+            /** @description Whether restoring it takes a passphrase. */
+            encrypted: boolean;
+            /** @description The engine that it was read from. */
+            engine: string;
+            /**
+             * Format: int64
+             * @description When it was begun, Unix milliseconds.
+             */
+            made_at: number;
+            /** @description Whether the schedule made it, which deletes it again when there are newer ones. */
+            scheduled: boolean;
+            /** @description Whose data it is. */
+            server_name: string;
+            /** @description Version of the Hearth that made it. */
+            version: string;
+        };
+        /** @description Something that is being done to a backup on this machine, or was. */
+        BackupWork: {
+            /**
+             * Format: int64
+             * @description Bytes so far in this phase.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description When it ended, Unix milliseconds.
+             */
+            ended_at?: number | null;
+            /**
+             * Format: int64
+             * @description Entries so far in this phase; in the end, those of the whole backup.
+             */
+            entries: number;
+            /** @description Why it failed, in a sentence. */
+            error?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes of the file, in the end.
+             */
+            file_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Names it until the server stops.
+             */
+            id: number;
+            /** @description What is done. */
+            kind: components["schemas"]["BackupWorkKind"];
+            /** @description What is being done, in a word or two. */
+            phase: string;
+            /**
+             * Format: int64
+             * @description When it began, Unix milliseconds.
+             */
+            started_at: number;
+            /** @description How it stands. */
+            state: components["schemas"]["BackupWorkState"];
+            /** @description The name of the backup in the folder, or the path that is written. */
+            target: string;
+            /**
+             * Format: int64
+             * @description What they will be at the end of the phase, where that is known.
+             */
+            total_bytes?: number | null;
+        };
+        /**
+         * @description What is done to a backup.
+         * @enum {string}
+         */
+        BackupWorkKind: "verify" | "write";
+        /**
+         * @description How it stands.
+         * @enum {string}
+         */
+        BackupWorkState: "running" | "done" | "failed" | "cancelled";
+        /** @description The backups of this installation. */
+        Backups: {
+            /** @description Whether new ones are encrypted. */
+            encrypted: boolean;
+            /** @description The backups, the newest first. */
+            files: components["schemas"]["Backup"][];
+            /** @description Where they are. */
+            folder: string;
+            /**
+             * Format: int32
+             * @description Hours between scheduled ones; 0: none are scheduled.
+             */
+            interval_hours: number;
+            /** @description The newest jobs that make backups: running, waiting, failed, then done. */
+            jobs: components["schemas"]["Job"][];
+            /**
+             * Format: int32
+             * @description How many scheduled ones are kept.
+             */
+            keep: number;
+            /**
+             * Format: int64
+             * @description When the next scheduled one is due, Unix milliseconds.
+             */
+            next_at?: number | null;
+            /** @description How to bring one back. */
+            restore: components["schemas"]["RestoreStep"][];
+            /** @description Verifications and backups to other places, as far as they are remembered; newest first. */
+            works: components["schemas"]["BackupWork"][];
+        };
         /** @description How full one of the server's caches is and how well it serves. */
         CacheFigures: {
             /**
@@ -350,7 +727,7 @@ export interface components {
          * @description A list that has changed.
          * @enum {string}
          */
-        ChangedTopic: "users" | "rooms" | "events";
+        ChangedTopic: "users" | "rooms" | "events" | "jobs";
         /** @description What there is on the server. */
         Counts: {
             /**
@@ -446,7 +823,157 @@ export interface components {
          * @description The kinds of failure, for programs. Each belongs to one HTTP status.
          * @enum {string}
          */
-        ErrorCode: "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "invalid" | "conflict" | "busy" | "internal";
+        ErrorCode: "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "invalid" | "conflict" | "busy" | "unavailable" | "internal";
+        /** @description How the store grows. */
+        Growth: {
+            /**
+             * Format: double
+             * @description Bytes on disk per day, a straight line through the samples; negative where it shrinks.
+             */
+            bytes_per_day: number;
+            /**
+             * Format: int64
+             * @description When the disk is full at this pace, Unix milliseconds; absent where it is not in the next ten years.
+             */
+            full_at?: number | null;
+            /**
+             * Format: double
+             * @description Days that this was judged over.
+             */
+            over_days: number;
+        };
+        /** @description A job: something that the server does beside answering requests. */
+        Job: {
+            /**
+             * Format: int32
+             * @description Attempts since it was asked for, retried by hand, or last came forward.
+             */
+            attempts: number;
+            /** @description It runs and was asked to end. */
+            cancelling: boolean;
+            /**
+             * Format: int64
+             * @description When it was asked for, Unix milliseconds.
+             */
+            created_at: number;
+            /**
+             * Format: int64
+             * @description When a waiting one is due, Unix milliseconds.
+             */
+            due_at?: number | null;
+            /**
+             * Format: int64
+             * @description When it ended, Unix milliseconds.
+             */
+            ended_at?: number | null;
+            /** @description Its id. */
+            id: string;
+            /** @description What of that kind, such as a room id. Of each kind and key there is one job at a time. */
+            key: string;
+            /** @description Its kind, such as `backup`. */
+            kind: string;
+            /** @description Why the last attempt did not succeed. */
+            last_error?: string | null;
+            /** @description The process that has it. */
+            owner?: string | null;
+            progress?: components["schemas"]["JobProgress"] | null;
+            /** @description It comes back by itself, and nobody asked for this run. */
+            scheduled: boolean;
+            /**
+             * Format: int64
+             * @description When it last began to run, Unix milliseconds.
+             */
+            started_at?: number | null;
+            /** @description What it is doing. */
+            state: components["schemas"]["JobState"];
+        };
+        /** @description How many jobs of a kind there are. */
+        JobCounts: {
+            /**
+             * Format: int64
+             * @description Cancelled, of those that are kept.
+             */
+            cancelled: number;
+            /**
+             * Format: int64
+             * @description Done, of those that are kept.
+             */
+            done: number;
+            /**
+             * Format: int64
+             * @description Failed.
+             */
+            failed: number;
+            /** @description The kind. */
+            kind: string;
+            /**
+             * Format: int64
+             * @description Running now.
+             */
+            running: number;
+            /**
+             * Format: int64
+             * @description Waiting.
+             */
+            waiting: number;
+        };
+        /** @description What is done beside requests. */
+        JobFigures: {
+            /**
+             * Format: int64
+             * @description Grows with every change of the queue that this process has seen; progress alone is none.
+             */
+            changes: number;
+            /**
+             * Format: int64
+             * @description How many that have ended are kept to be looked at.
+             */
+            ended: number;
+            /**
+             * Format: int64
+             * @description How many have failed and stay until somebody looks after them.
+             */
+            failed: number;
+            /** @description Jobs that run now, the first twenty. */
+            running: components["schemas"]["Job"][];
+            /**
+             * Format: int64
+             * @description How many wait.
+             */
+            waiting: number;
+        };
+        /** @description A page of jobs: running ones first, then waiting, failed, done and cancelled ones. */
+        JobList: {
+            /** @description The jobs. */
+            jobs: components["schemas"]["Job"][];
+            /** @description Where the next page begins; absent on the last one. */
+            next?: string | null;
+        };
+        /** @description How far a job came. */
+        JobProgress: {
+            /**
+             * Format: int64
+             * @description When it was said, Unix milliseconds.
+             */
+            at: number;
+            /**
+             * Format: int64
+             * @description So much is done, in whatever the kind counts.
+             */
+            done: number;
+            /** @description What is being done, or the result. */
+            message: string;
+            /**
+             * Format: int64
+             * @description Of so much, where that is known.
+             */
+            total?: number | null;
+        };
+        /**
+         * @description What a job is doing.
+         * @enum {string}
+         */
+        JobState: "running" | "waiting" | "failed" | "done" | "cancelled";
         /** @description One live update: the `data` of a server-sent event, whose `event` is the same as `type`. */
         LiveEvent: {
             /** @description The reading. */
@@ -460,6 +987,11 @@ export interface components {
             topics: components["schemas"]["ChangedTopic"][];
             /** @enum {string} */
             type: "changed";
+        } | {
+            /** @description Why, in a sentence. */
+            message: string;
+            /** @enum {string} */
+            type: "failing";
         } | {
             /** @description The lines, oldest first. */
             lines: components["schemas"]["LogLine"][];
@@ -554,7 +1086,7 @@ export interface components {
          * @description Kinds of notices.
          * @enum {string}
          */
-        NoticeCode: "no_users" | "open_registration" | "server_errors";
+        NoticeCode: "no_users" | "open_registration" | "server_errors" | "storage" | "backup_failed" | "backup_missing" | "jobs_failed";
         /** @description A reading of the whole server. */
         Overview: {
             /**
@@ -562,8 +1094,12 @@ export interface components {
              * @description When it was taken, in Unix milliseconds.
              */
             at: number;
+            /** @description How the backups stand. */
+            backups: components["schemas"]["BackupFigures"];
             /** @description What there is. */
             counts: components["schemas"]["Counts"];
+            /** @description What is done beside requests. */
+            jobs: components["schemas"]["JobFigures"];
             /** @description What the owner should know, gravest first. Empty is good. */
             notices: components["schemas"]["Notice"][];
             /** @description What the process uses. */
@@ -609,6 +1145,11 @@ export interface components {
             commits: number;
             /**
              * Format: double
+             * @description Transactions per second that were tried again after a conflict.
+             */
+            conflicts: number;
+            /**
+             * Format: double
              * @description Processor use in percent of one core.
              */
             cpu_percent: number;
@@ -622,6 +1163,11 @@ export interface components {
              * @description Seconds that the rates are the mean of. 0 in the first reading, whose rates mean nothing.
              */
             interval_seconds: number;
+            /**
+             * Format: double
+             * @description Point and range reads per second.
+             */
+            reads: number;
             /**
              * Format: double
              * @description Requests per second.
@@ -692,6 +1238,13 @@ export interface components {
             logout_devices?: boolean;
             /** @description The password; made up where it is missing. */
             password?: string | null;
+        };
+        /** @description A step of restoring a backup. */
+        RestoreStep: {
+            /** @description The command that does it, for a shell on the server's machine. */
+            command?: string | null;
+            /** @description What to do, in a sentence. */
+            text: string;
         };
         /** @description A room. */
         Room: {
@@ -805,10 +1358,75 @@ export interface components {
             /** @description Version of the software. */
             version: string;
         };
+        /** @description A process of the server. */
+        ServerProcess: {
+            /** @description The machine. */
+            host: string;
+            /** @description Its name among the processes. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Its process id there.
+             */
+            pid: number;
+            /**
+             * Format: int64
+             * @description When it started, Unix milliseconds.
+             */
+            started_at: number;
+            /** @description Whether it is the one that answers here. */
+            this: boolean;
+            /** @description Version of the software. */
+            version: string;
+        };
         /** @description Whether a user is an administrator. */
         SetAdmin: {
             /** @description Whether they are to be one. */
             admin: boolean;
+        };
+        /** @description How large the store was at a time. */
+        SizeSample: {
+            /**
+             * Format: int64
+             * @description When, Unix milliseconds.
+             */
+            at: number;
+            /**
+             * Format: int64
+             * @description Bytes on disk.
+             */
+            disk_bytes: number;
+            /**
+             * Format: int64
+             * @description Events in all rooms.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description Bytes free on the disk, where known.
+             */
+            free_bytes?: number | null;
+        };
+        /** @description The sizes of the tables, as far as they are known. */
+        Sizes: {
+            /** @description Whether every entry was counted; otherwise large tables were counted in part only. */
+            complete: boolean;
+            /** @description Why the last measurement failed. */
+            failure?: string | null;
+            /**
+             * Format: int64
+             * @description When they were measured, Unix milliseconds; absent where they never were.
+             */
+            measured_at?: number | null;
+            /** @description The tables, the largest first; empty ones are left out. */
+            tables: components["schemas"]["TableSize"][];
+            /**
+             * Format: int64
+             * @description How long that took, in milliseconds.
+             */
+            took_ms: number;
+            /** @description They are being measured now. */
+            under_way: boolean;
         };
         /** @description An entry of a room's current state. */
         StateEvent: {
@@ -828,6 +1446,68 @@ export interface components {
             /** @description Event type. */
             type: string;
         };
+        /** @description The store. */
+        Storage: {
+            /**
+             * Format: int32
+             * @description Database processes of a cluster; 1 elsewhere.
+             */
+            database_processes: number;
+            /**
+             * Format: int64
+             * @description Bytes on disk; of a shared cluster with everything else that is on it.
+             */
+            disk_bytes: number;
+            /** @description `embedded`, `memory` or `foundationdb`. */
+            engine: string;
+            /** @description Where the files are, on this machine; absent where they are elsewhere. */
+            folder?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes free on the disk, on a cluster on the fullest one.
+             */
+            free_bytes?: number | null;
+            growth?: components["schemas"]["Growth"] | null;
+            /** @description How it is. */
+            health: components["schemas"]["StorageHealth"];
+            /**
+             * Format: int32
+             * @description Machines of a cluster; 1 elsewhere.
+             */
+            machines: number;
+            /** @description The processes of this server that use the store, as far as they tell. */
+            processes: components["schemas"]["ServerProcess"][];
+            /** @description Redundancy of a cluster: `single`, `double`, `triple`; empty elsewhere. */
+            redundancy: string;
+            /** @description Whether other processes may use the same store. */
+            shared: boolean;
+            /** @description The size of every table. */
+            sizes: components["schemas"]["Sizes"];
+            /**
+             * Format: int64
+             * @description Bytes of keys and values, as far as the engine counts them.
+             */
+            stored_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of the whole disk, where it is on this machine.
+             */
+            total_bytes?: number | null;
+            /** @description Version of the engine; empty where it is not known. */
+            version: string;
+        };
+        /** @description How the store is. */
+        StorageHealth: {
+            /** @description For people, in a sentence or two. */
+            message: string;
+            /** @description For programs and colours. */
+            state: components["schemas"]["StorageState"];
+        };
+        /**
+         * @description How the store is, in a word.
+         * @enum {string}
+         */
+        StorageState: "good" | "degraded" | "unavailable";
         /** @description Figures of the store since the start. */
         StoreFigures: {
             /**
@@ -852,6 +1532,25 @@ export interface components {
              * @description Point and range reads.
              */
             reads: number;
+        };
+        /** @description The size of a table. */
+        TableSize: {
+            /** @description What is in it, in a sentence or two. */
+            about: string;
+            /**
+             * Format: int64
+             * @description Bytes of its keys and values.
+             */
+            bytes: number;
+            /** @description The database; empty for what belongs to none. */
+            database: string;
+            /**
+             * Format: int64
+             * @description Entries.
+             */
+            entries: number;
+            /** @description The table. */
+            table: string;
         };
         /** @description A user. */
         User: {
@@ -886,6 +1585,13 @@ export interface components {
             /** @description The users. */
             users: components["schemas"]["User"][];
         };
+        /** @description Where to write a backup. */
+        WriteBackup: {
+            /** @description Encrypts it; without one, the installation's own passphrase does, where it has one. */
+            passphrase?: string | null;
+            /** @description The file: an absolute path on the server's machine, where there is nothing yet. */
+            path: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -895,6 +1601,203 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    write_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WriteBackup"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupWork"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_backup_work: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupWork"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_backup_work: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_backups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Backups"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    start_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    verify_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupWork"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     caches: {
         parameters: {
             query?: never;
@@ -946,6 +1849,156 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["LiveEvent"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    count_jobs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobCounts"][];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_jobs: {
+        parameters: {
+            query?: {
+                /** @description Only jobs of this kind. */
+                kind?: string;
+                /** @description Only jobs in this state. */
+                state?: "running" | "waiting" | "failed" | "done" | "cancelled";
+                /** @description Jobs after those of the page before, as its `next` says. */
+                after?: string;
+                /** @description At most so many; 50 unless told otherwise, at most 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobList"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    retry_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
                 };
             };
             default: {
@@ -1252,6 +2305,85 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["RouteFigures"][];
                 };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Storage"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_storage_growth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SizeSample"][];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    measure_storage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: {
                 headers: {
