@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use hearth_protocol::{Pdu, RoomVersion, build::{Named, Unsigned}};
+use hearth_protocol::{
+    Pdu, RoomVersion,
+    build::{Named, Unsigned},
+};
 use hearth_store::Transaction;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UInt, UserId,

@@ -10,7 +10,7 @@ use crate::{
     keys::{COUNTER, LOCAL_MEMBER, MEMBER, MEMBERSHIP, MEMBERSHIP_LOG, NOTIFICATION, SERVER_USERS},
     membership::{Change, MemberProfile},
     publish::counter,
-    testing::{rooms, user},
+    testing::{VERSIONS, rooms, user},
 };
 
 /// What a request came to, in one word.
@@ -113,7 +113,7 @@ async fn every_change_from_every_membership() {
 
 #[tokio::test]
 async fn the_same_in_every_version() {
-    for version in ["10", "11", "12"] {
+    for version in VERSIONS {
         let rooms = rooms();
         let room = room_with(&rooms, "invite", version, None).await;
         let step = async |who: &str, change| word(&rooms.change_for_test(&room, who, "target", change).await);

@@ -17,6 +17,9 @@ use crate::{
     send::Draft,
 };
 
+/// All that rooms may have.
+pub(crate) const VERSIONS: [&str; 11] = ["2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
+
 /// Everyone has the rules that a new account has.
 pub(crate) struct DefaultRules;
 
