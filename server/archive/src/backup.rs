@@ -2,11 +2,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hearth_store::{Bytes, SnapshotPart, Store, StoreError, Version};
+use hearth_store::{SnapshotPart, Store, StoreError, Version};
 use tokio::sync::mpsc;
 
 use crate::changes::{Changes, Interval};
 use crate::file::{Cost, FileKey, FileWriter, Frame, Origin, new_key};
+use crate::lock::after;
 use crate::own::{ALL, Own};
 use crate::task::{Wanted, finish};
 use crate::{ArchiveError, BackupSummary, Passphrase, Phase, Progress};
@@ -100,24 +101,24 @@ fn no_version(store: &Store) -> StoreError {
 }
 
 /// What the store's side tells the file's side.
-enum Given {
+pub(crate) enum Given {
     Part(SnapshotPart),
     /// That was all of it, at this version.
     Whole(Version),
 }
 
 /// The file's side of a backup.
-struct Work {
-    path: PathBuf,
-    options: BackupOptions,
-    cost: Cost,
-    engine: &'static str,
-    wanted: Wanted,
-    progress: Progress,
+pub(crate) struct Work {
+    pub(crate) path: PathBuf,
+    pub(crate) options: BackupOptions,
+    pub(crate) cost: Cost,
+    pub(crate) engine: &'static str,
+    pub(crate) wanted: Wanted,
+    pub(crate) progress: Progress,
 }
 
 impl Work {
-    fn run(self, mut received: mpsc::Receiver<Given>) -> Result<BackupSummary, ArchiveError> {
+    pub(crate) fn run(self, mut received: mpsc::Receiver<Given>) -> Result<BackupSummary, ArchiveError> {
         let BackupOptions { server_name, hearth_version, passphrase, scheduled, attachments } = &self.options;
         let key: Option<FileKey> =
             passphrase.as_ref().map(|passphrase| new_key(&self.path, passphrase, self.cost)).transpose()?;
@@ -134,18 +135,13 @@ impl Work {
         }
         let own = Own::new();
         let mut changes: Option<Changes> = None;
-        let mut last: Option<Bytes> = None;
         loop {
             self.wanted.check(&self.path)?;
             match received.blocking_recv() {
                 Some(Given::Part(SnapshotPart::Entries(entries))) => {
-                    let Some(newest) = entries.last().map(|entry| entry.key.clone()) else { continue };
-                    let after = |key: &Bytes| Bytes::from([key, b"\0".as_slice()].concat());
-                    let begin = last.as_ref().map_or_else(Bytes::new, after);
-                    last = Some(newest);
                     // Once something was replaced, what comes later stands over that.
-                    if let (Some(changes), Some(newest)) = (&mut changes, &last) {
-                        changes.replace(begin, after(newest), &entries)?;
+                    if let (Some(changes), Some(first), Some(last)) = (&mut changes, entries.first(), entries.last()) {
+                        changes.replace(first.key.clone(), after(&last.key), &entries)?;
                         continue;
                     }
                     let mut bytes = 0;

@@ -109,7 +109,8 @@ async fn begin<'s>(
     progress: &'s Progress,
 ) -> Result<(Loader<'s>, Version), ArchiveError> {
     // After the lock: a server that starts enters itself first, and then looks for the lock.
-    for store in [from, to] {
+    // An embedded store is this process's alone while it is open.
+    for store in [from, to].into_iter().filter(|store| store.is_shared()) {
         let processes = hearth_store::process::processes(store).await?.len();
         if processes > 0 {
             return Err(ArchiveError::InUse { processes });

@@ -164,13 +164,11 @@ pub(crate) async fn start_over(store: &Store) -> Result<(), StoreError> {
 pub(crate) async fn lock(store: &Store, wanted: &Locked) -> Result<Locked, ArchiveError> {
     let locked = store
         .transact("archive.lock", |tx| async move {
-            match LOCKED.get(&tx, (0,)).await? {
-                Some(locked) => Ok::<_, StoreError>(locked),
-                None => {
-                    LOCKED.set(&tx, (0,), wanted);
-                    Ok(wanted.clone())
-                }
+            if let Some(locked) = LOCKED.get(&tx, (0,)).await? {
+                return Ok::<_, StoreError>(locked);
             }
+            LOCKED.set(&tx, (0,), wanted);
+            Ok(wanted.clone())
         })
         .await?;
     Ok(locked)

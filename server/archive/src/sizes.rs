@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hearth_store::keyspace::past;
-use hearth_store::{RangeRead, Store, StoreError, TableInfo, tuple};
+use hearth_store::{RangeRead, Store, TableInfo, tuple};
 
 use crate::ArchiveError;
 use crate::own::ALL;
@@ -76,8 +76,7 @@ pub async fn sizes(store: &Store, tables: &[TableInfo], limit: Duration) -> Resu
             snapshot: true,
         };
         let read = &read;
-        let entries =
-            store.transact("archive.sizes", |tx| async move { Ok::<_, StoreError>(tx.range(read).await?) }).await?;
+        let entries = store.transact("archive.sizes", |tx| async move { tx.range(read).await }).await?;
         let sum = &mut subspaces[range.subspace];
         let (mut keys, mut bytes) = (0, 0);
         for entry in &entries {
@@ -120,6 +119,8 @@ fn ranges(tables: &[TableInfo]) -> VecDeque<Range> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_store::StoreError;
+
     use super::*;
 
     const fn table(database: &'static str, table: &'static str) -> TableInfo {

@@ -1,7 +1,6 @@
 //! Numbers and shapes of the format, version 1.
 
 use hearth_store::Bytes;
-use hearth_store::limits::{KEY_BYTES, VALUE_BYTES};
 
 /// The first bytes of every backup.
 pub(super) const MAGIC: [u8; 8] = *b"HEARTHBK";
@@ -26,6 +25,10 @@ pub(super) const MOST_CONTENT: usize = 2 << 20;
 pub(super) const MOST_BODY: usize = MOST_CONTENT + (64 << 10);
 /// SHA-256 at the end of the file.
 pub(super) const DIGEST: usize = 32;
+
+/// Largest key and value, in bytes.
+const KEY_BYTES: usize = 10_000;
+const VALUE_BYTES: usize = 100_000;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
