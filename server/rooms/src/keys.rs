@@ -1,6 +1,6 @@
 //! The whole keyspace of the Rooms database. Nothing outside this crate knows these keys.
 
-use hearth_store::{Versionstamp, keyspace};
+use hearth_store::{Bytes, Versionstamp, keyspace};
 
 use crate::{
     ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
@@ -8,6 +8,7 @@ use crate::{
         AliasRecord, EventRecord, LocalMember, MembershipChange, MembershipRecord, Notification, RelationEntry,
         RoomRecord, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
     },
+    snapshots::{BlockId, Snapshot, SnapshotId},
 };
 
 keyspace! {
@@ -58,6 +59,15 @@ keyspace! {
 
     /// Memberships of an audience: a user or a server.
     MEMBERSHIP "membership": (audience: StateKeyNid, room: RoomNid) => MembershipRecord;
+    /// The state before an event.
+    STATE_BEFORE "state_before": (room: RoomNid, event: EventNid) => SnapshotId;
+    /// Lists of blocks; the id comes from the content (see `snapshots`).
+    STATE_SNAPSHOT "snapshot": (room: RoomNid, snapshot: SnapshotId) => Snapshot;
+    /// Sorted 3-tuples (type, state key, event), in parts; the id comes from the content.
+    STATE_BLOCK "block": (room: RoomNid, block: BlockId, part: u64) => Bytes;
+    /// Snapshots (kind 1) and blocks (kind 2) that the collector is about to delete.
+    CONDEMNED "condemned": (room: RoomNid, kind: u64, id: u64) => ();
+
     /// Changes of an audience's memberships in order.
     MEMBERSHIP_LOG "membership_log": (audience: StateKeyNid, at: Versionstamp) => MembershipChange;
     /// Joined users of this server in a room, with what push rules need; publication keeps it.

@@ -59,6 +59,7 @@ mod scan;
 pub mod send;
 #[cfg(test)]
 mod send_tests;
+pub mod snapshots;
 mod special;
 pub mod state;
 mod stored_event;
