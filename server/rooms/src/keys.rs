@@ -45,6 +45,8 @@ keyspace! {
     STREAM_HEAD "stream_head": (zero: u64) => Versionstamp;
     /// The newest entry of a room's timeline.
     ROOM_HEAD "room_head": (room: RoomNid) => Versionstamp;
+    /// Who goes first when several processes write to a room: a number that marks the process (see `turns`).
+    CLAIM "claim": (room: RoomNid) => u64;
     /// Forward extremities.
     EXTREMITY "extremity": (room: RoomNid, event: EventNid) => ();
 

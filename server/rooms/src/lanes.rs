@@ -3,7 +3,8 @@
 //! A room's events form a chain, so two transactions that append to the same room always conflict. Each room that
 //! is being written to has a lane: whoever finds no lane starts a task that drains it, and whoever comes while
 //! that task waits for its commit joins the next batch. So one fsync serves as many senders as there are, and
-//! there is nothing to retry. Each operation has its own outcome.
+//! there is nothing to retry. Each operation has its own outcome. Other processes have lanes of their own; see
+//! [`crate::turns`].
 //!
 //! The task belongs to [`Lanes`] and not to a caller: a caller that goes away (a closed connection) neither stops
 //! the others nor its own operation.
@@ -221,9 +222,11 @@ async fn transact(
     room: RoomNid,
     operations: &[Arc<dyn Operation>],
 ) -> Result<Vec<Result<OwnedEventId, RoomError>>, RoomError> {
+    let tries = &rooms.turns.tries(&rooms.store, room);
     let (outcomes, published): (_, Option<Published>) = rooms
         .store
         .transact("publish", |tx| async move {
+            tries.begin(&tx).await?;
             let mut writer = RoomWriter::open(rooms, tx, room).await?;
             let mut outcomes = Vec::with_capacity(operations.len());
             for operation in operations {

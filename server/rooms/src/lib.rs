@@ -69,6 +69,7 @@ mod threads;
 pub mod timeline;
 #[cfg(test)]
 mod timeline_tests;
+mod turns;
 mod view;
 pub mod visibility;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::{
     caches::Caches,
     lanes::Lanes,
     notifications::PushRules,
+    turns::Turns,
     view::RoomView,
 };
 
@@ -37,6 +38,7 @@ pub struct Rooms {
     pub(crate) caches: Arc<Caches>,
     pub(crate) ids: Arc<Allocator>,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) turns: Arc<Turns>,
     /// What was read of the state of rooms at their revision, for writers.
     pub(crate) views: Arc<Cache<RoomNid, Arc<RoomView>>>,
 }
@@ -45,6 +47,7 @@ impl Rooms {
     /// Opens the database on `store`.
     pub fn new(store: Store, config: RoomsConfig, push_rules: Arc<dyn PushRules>) -> Self {
         Self {
+            turns: Arc::new(Turns::new(store.is_shared())),
             store,
             config: Arc::new(config),
             push_rules,
@@ -59,6 +62,14 @@ impl Rooms {
     #[must_use]
     pub fn with_event_cache(mut self, bytes: usize) -> Self {
         self.caches = Arc::new(Caches::new(bytes));
+        self
+    }
+
+    /// The same database beside other instances on the same store, where the store itself does not say that there may
+    /// be others ([`Store::is_shared`]).
+    #[must_use]
+    pub fn beside_others(mut self) -> Self {
+        self.turns = Arc::new(Turns::new(true));
         self
     }
 
