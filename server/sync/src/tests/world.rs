@@ -43,17 +43,20 @@ impl PushRules for AccountRules {
 impl World {
     pub(crate) fn new() -> Self {
         let name = owned_server_name!("example.org");
-        Self::on(Store::memory(), SigningKey::generate(name).0)
+        Self::on(Store::memory(), SigningKey::generate(name).0, false)
     }
 
-    /// One process of perhaps several on `store`, which have the same key.
-    fn on(store: Store, key: SigningKey) -> Self {
+    /// One process on `store`, perhaps beside others, which have the same key.
+    fn on(store: Store, key: SigningKey, beside_others: bool) -> Self {
         let name = owned_server_name!("example.org");
         let mut config = AccountsConfig::new(name.clone());
         config.passwords = PasswordCost { memory_kib: 8, iterations: 1 };
         let accounts = Accounts::new(store.clone(), config);
         let config = RoomsConfig { server_name: name, key, default_version: RoomVersionId::V12 };
-        let rooms = Rooms::new(store.clone(), config, Arc::new(AccountRules(accounts.clone())));
+        let mut rooms = Rooms::new(store.clone(), config, Arc::new(AccountRules(accounts.clone())));
+        if beside_others {
+            rooms = rooms.beside_others();
+        }
         let transitory = Transitory::new(store);
         let engine = SyncEngine::new(rooms.clone(), accounts.clone(), transitory.clone());
         Self { rooms, accounts, transitory, engine, stop: CancellationToken::new(), tasks: TaskTracker::new() }
@@ -73,7 +76,7 @@ impl World {
         let store = Store::memory();
         [(); 2].map(|()| {
             let key = SigningKey::from_pkcs8(name.clone(), "a_two".to_owned(), &document).unwrap();
-            let world = Self::on(store.clone(), key);
+            let world = Self::on(store.clone(), key, true);
             world.run();
             let (transitory, stop) = (world.transitory.clone(), world.stop.clone());
             world.tasks.spawn(async move { transitory.run_timers(stop).await });
