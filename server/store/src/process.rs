@@ -2,7 +2,7 @@
 //!
 //! On a cluster several processes serve one domain. Each has a row that it renews; who does not for a while is taken to
 //! be gone. That is for people and for tools that want a store for themselves, such as a copy: nothing is decided by it
-//! that must not happen twice (see [`crate::lease`] for that).
+//! that must not happen twice (see [`crate::lease`] for that). A store that is one process's alone has no such rows.
 
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ impl ProcessInfo {
 #[derive(Debug)]
 pub struct Registration {
     store: Store,
+    /// There may be others.
+    is_shared: bool,
     id: String,
     record: ProcessRecord,
 }
@@ -77,6 +79,10 @@ pub struct Registration {
 impl Registration {
     /// Enters this process. `host` and `version` are for people.
     pub async fn enter(store: &Store, host: &str, version: &str) -> Result<Self, StoreError> {
+        Self::enter_as(store, store.is_shared(), host, version).await
+    }
+
+    async fn enter_as(store: &Store, is_shared: bool, host: &str, version: &str) -> Result<Self, StoreError> {
         let started = now();
         let record = ProcessRecord {
             host: host.to_owned(),
@@ -86,8 +92,10 @@ impl Registration {
             seen: started,
         };
         let id = format!("{:016x}", rand::thread_rng().r#gen::<u64>());
-        let registration = Self { store: store.clone(), id, record };
-        registration.beat(started).await?;
+        let registration = Self { store: store.clone(), is_shared, id, record };
+        if is_shared {
+            registration.beat(started).await?;
+        }
         Ok(registration)
     }
 
@@ -99,6 +107,9 @@ impl Registration {
     /// Gives signs of life until `stop`, and then takes the entry out. While it has the lease for that, also takes out the
     /// entries of processes that are gone.
     pub async fn run(&self, stop: CancellationToken) {
+        if !self.is_shared {
+            return stop.cancelled().await;
+        }
         let options = LeaseOptions { name: CARETAKER.to_owned(), holder: self.id.clone(), lifetime: GONE_AFTER / 2 };
         tokio::join!(
             self.give_signs(&stop),
@@ -202,8 +213,8 @@ mod tests {
     #[tokio::test]
     async fn processes_come_and_go() {
         let store = Store::memory();
-        let one = Registration::enter(&store, "here", "1.0").await.unwrap();
-        let two = Registration::enter(&store, "there", "1.1").await.unwrap();
+        let one = Registration::enter_as(&store, true, "here", "1.0").await.unwrap();
+        let two = Registration::enter_as(&store, true, "there", "1.1").await.unwrap();
         let begin = one.record.started.max(two.record.started);
         let mut both = vec![one.id.clone(), two.id.clone()];
         both.sort();
@@ -229,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn who_stops_leaves_and_gives_its_lease_back() {
         let store = Store::memory();
-        let process = Registration::enter(&store, "here", "1.0").await.unwrap();
+        let process = Registration::enter_as(&store, true, "here", "1.0").await.unwrap();
         let stop = CancellationToken::new();
         let held = async {
             while leases(&store).await.unwrap().iter().all(|lease| lease.holder.as_deref() != Some(process.id())) {
@@ -241,5 +252,15 @@ mod tests {
         assert_eq!(processes(&store).await.unwrap(), []);
         let leases = leases(&store).await.unwrap();
         assert_eq!((leases.len(), &leases[0].holder, leases[0].token), (1, &None, 1));
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_writes_nothing() {
+        let store = Store::memory();
+        let process = Registration::enter(&store, "here", "1.0").await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        process.run(stop).await;
+        assert_eq!(store.stats().commits, 0);
     }
 }
