@@ -8,7 +8,7 @@ use crate::{
     tray::{self, Tray},
     window,
 };
-use hearth_supervisor::{OsLauncher, supervise};
+use hearth_supervisor::{OsLauncher, Status, supervise};
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -17,6 +17,7 @@ use std::{
     },
 };
 use tauri::{App, AppHandle, Emitter, Manager, RunEvent, WindowEvent, webview::PageLoadEvent};
+use tokio::sync::watch;
 
 const STATE_EVENT: &str = "desktop://state";
 
@@ -130,7 +131,12 @@ fn set_up(app: &mut App, folder: Folder, instance: Instance) -> Result<(), Box<d
 async fn publish(app: AppHandle, desktop: Arc<Desktop>, tray: Option<Tray>) {
     let mut status = desktop.server().subscribe();
     let mut changes = desktop.changes();
+    let mut database = None;
     loop {
+        // There is one from its first start on, which is a change like others.
+        if database.is_none() {
+            database = desktop.database().subscribe();
+        }
         if let Some(tray) = &tray {
             tray.show(&status.borrow_and_update().state);
         }
@@ -140,10 +146,19 @@ async fn publish(app: AppHandle, desktop: Arc<Desktop>, tray: Option<Tray>) {
         let alive = tokio::select! {
             changed = status.changed() => changed.is_ok(),
             changed = changes.changed() => changed.is_ok(),
+            changed = changed(database.as_mut()) => changed,
         };
         if !alive {
             return;
         }
+    }
+}
+
+/// The next change, if there is anything to change; `false` when it has gone.
+async fn changed(status: Option<&mut watch::Receiver<Status>>) -> bool {
+    match status {
+        Some(status) => status.changed().await.is_ok(),
+        None => std::future::pending().await,
     }
 }
 
@@ -184,7 +199,7 @@ fn on_event(app: &AppHandle, event: RunEvent) {
     let app = app.clone();
     tauri::async_runtime::spawn(async move {
         app.state::<Subscriptions>().clear();
-        app.state::<Arc<Desktop>>().server().shutdown().await;
+        app.state::<Arc<Desktop>>().shut_down().await;
         app.state::<Leaving>().done.store(true, Ordering::SeqCst);
         app.exit(0);
     });

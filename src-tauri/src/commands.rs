@@ -2,7 +2,7 @@
 
 use crate::{
     admin::{AdminEvent, Answer},
-    config::Setup,
+    config::{Engine, Setup},
     desktop::{Desktop, check_port},
     error::{CommandError, ErrorCode},
     state::DesktopState,
@@ -36,7 +36,7 @@ pub(crate) async fn desktop_start(desktop: Shared<'_>) -> Result<DesktopState> {
 
 #[tauri::command]
 pub(crate) async fn desktop_stop(desktop: Shared<'_>) -> Result<DesktopState> {
-    desktop.server().stop().await;
+    desktop.stop().await;
     Ok(desktop.state())
 }
 
@@ -53,8 +53,10 @@ pub(crate) async fn desktop_setup(
     owner: String,
     password: String,
     port: u16,
+    engine: Option<Engine>,
 ) -> Result<DesktopState> {
-    desktop.set_up(Setup { server_name, owner, password, port }).await?;
+    let engine = engine.unwrap_or_default();
+    desktop.set_up(Setup { server_name, owner, password, port, engine }).await?;
     Ok(desktop.state())
 }
 

@@ -4,6 +4,7 @@ use crate::{
     error::{CommandError, ErrorCode, Field},
     folder::{Folder, write_private},
 };
+use serde::Deserialize;
 use std::{
     fs, io,
     net::SocketAddr,
@@ -18,6 +19,8 @@ pub(crate) struct Config {
     /// Where clients and servers connect.
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
+    /// Whether the server's engine is a FoundationDB that is run here.
+    pub(crate) local_database: bool,
 }
 
 /// What the first run asks for.
@@ -27,6 +30,16 @@ pub(crate) struct Setup {
     pub(crate) owner: String,
     pub(crate) password: String,
     pub(crate) port: u16,
+    pub(crate) engine: Engine,
+}
+
+/// What keeps the server's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    #[default]
+    Embedded,
+    FoundationDb,
 }
 
 /// The admin listener's usual port (design: `[admin] address`).
@@ -48,7 +61,10 @@ impl Config {
         let table: toml::Table = text.parse().unwrap_or_default();
         let address = |value: &toml::Value| value.get("address")?.as_str()?.parse().ok();
         let data_dir = table.get("data_dir").and_then(toml::Value::as_str).map(Path::new);
+        let store = |key: &str| table.get("store").and_then(|store| store.get(key));
         Self {
+            local_database: store("engine").and_then(toml::Value::as_str) == Some("foundationdb")
+                && store("cluster_file").is_none(),
             server_name: table.get("server_name").and_then(toml::Value::as_str).unwrap_or_default().to_owned(),
             // A relative path is relative to the file.
             data_dir: data_dir.map_or_else(|| folder.data(), |path| folder.path().join(path)),
@@ -102,6 +118,10 @@ impl Setup {
     fn to_toml(&self, admin_port: u16) -> String {
         let name = toml::Value::from(self.server_name.as_str());
         let port = self.port;
+        let store = match self.engine {
+            Engine::Embedded => "",
+            Engine::FoundationDb => "\n[store]\nengine = \"foundationdb\"\n",
+        };
         format!(
             "# Written by Hearth's first run. `hearth config example` explains every key.\n\n\
              # The server's name is part of every user's and every room's address. It can never change.\n\
@@ -113,7 +133,7 @@ impl Setup {
              [admin]\n\
              address = \"127.0.0.1:{admin_port}\"\n\n\
              [registration]\n\
-             mode = \"closed\"\n"
+             mode = \"closed\"\n{store}"
         )
     }
 }
@@ -168,6 +188,7 @@ mod tests {
             owner: "ada".to_owned(),
             password: "correct horse".to_owned(),
             port: 8008,
+            engine: Engine::Embedded,
         }
     }
 
@@ -235,8 +256,19 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(folder.config()).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        assert!(!config.local_database);
         let again = setup().write(&folder, 0).unwrap_err();
         assert_eq!(again.code, ErrorCode::AlreadySetUp);
+    }
+
+    #[test]
+    fn the_engine_is_the_first_runs_choice() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::at(temporary.path());
+        Setup { engine: Engine::FoundationDb, ..setup() }.write(&folder, 0).unwrap();
+        assert!(Config::load(&folder).unwrap().unwrap().local_database);
+        let text = fs::read_to_string(folder.config()).unwrap() + "cluster_file = \"fdb.cluster\"\n";
+        assert!(!Config::parse(&text, &folder).local_database, "that one is run by others");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::{
     admin::{AdminEvent, Endpoint},
     config::{Config, Setup, choose_admin_port},
+    database::Database,
     error::{CommandError, ErrorCode, Field},
     folder::{Folder, Settings},
     server::{self, Ready},
@@ -33,6 +34,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 pub(crate) struct Desktop {
     folder: Folder,
     server: Handle,
+    database: Database,
     settings: Mutex<Settings>,
     /// Told after each change that is not the server's.
     changed: watch::Sender<()>,
@@ -45,11 +47,16 @@ impl Desktop {
     pub(crate) fn new(folder: Folder, server: Handle) -> Self {
         let settings = Mutex::new(folder.settings());
         let changed = watch::Sender::new(());
-        Self { folder, server, settings, changed, tray: AtomicBool::new(false), setup: tokio::sync::Mutex::new(()) }
+        let (database, tray, setup) = (Database::default(), AtomicBool::new(false), tokio::sync::Mutex::new(()));
+        Self { folder, server, database, settings, changed, tray, setup }
     }
 
     pub(crate) fn server(&self) -> &Handle {
         &self.server
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The state for the page. Reads the configuration file, which is small, so that it is never stale.
@@ -69,6 +76,7 @@ impl Desktop {
             folder: &self.folder,
             log_tail: self.server.tail(TAIL_LINES),
             tray: self.tray.load(Ordering::Relaxed),
+            database: self.database.view(config.as_ref()),
         })
     }
 
@@ -108,18 +116,53 @@ impl Desktop {
             .ok_or_else(|| CommandError::new(ErrorCode::NotSetUp, "Your server is not set up yet."))
     }
 
+    /// Starts the database, where there is one, and then the server.
     pub(crate) async fn start(&self) -> Result<(), CommandError> {
-        self.config()?;
+        let config = self.config()?;
+        self.start_database(&config).await?;
         self.server.configure(server::spec(&self.folder)).await;
         self.server.start().await;
         Ok(())
     }
 
+    /// Stops the server and starts it again; a database that runs goes on.
     pub(crate) async fn restart(&self) -> Result<(), CommandError> {
-        self.config()?;
+        let config = self.config()?;
+        self.start_database(&config).await?;
         self.server.configure(server::spec(&self.folder)).await;
         self.server.restart().await;
         Ok(())
+    }
+
+    /// Stops the server, then its database, which must be there until the last request has been answered.
+    pub(crate) async fn stop(&self) {
+        self.server.stop().await;
+        self.database.stop().await;
+    }
+
+    /// Stops everything for good.
+    pub(crate) async fn shut_down(&self) {
+        self.server.shutdown().await;
+        self.database.stop().await;
+    }
+
+    async fn start_database(&self, config: &Config) -> Result<(), CommandError> {
+        // With the folder in somebody else's hands the database is, too; the server's start says so.
+        if config.local_database
+            && holder_of(&server::lock_file(config)).await.is_some_and(|holder| !self.is_own(&holder))
+        {
+            return Ok(());
+        }
+        let started = self.database.start(config).await;
+        // The first start of it is when there is something to follow.
+        self.changed.send_replace(());
+        started
+    }
+
+    /// Whether that is the server that runs here.
+    fn is_own(&self, holder: &Holder) -> bool {
+        let own = self.server.status().pid;
+        own.is_some() && own == holder.pid
     }
 
     /// Where the admin API of the running server is: ours, or the other one that holds our folder.
@@ -178,14 +221,18 @@ impl Desktop {
 
     /// Starts the server and waits until it answers or has failed once: a first run is no time for patient restarts.
     async fn start_and_wait(&self) -> Result<(), CommandError> {
-        self.start().await?;
+        if let Err(error) = self.start().await {
+            self.stop().await;
+            self.undo_untouched();
+            return Err(error);
+        }
         let mut changes = self.server.subscribe();
         let settled = changes.wait_for(|status| !matches!(status.state, State::Starting | State::Stopping)).await;
         let status = settled.map_or_else(|_| self.server.status(), |status| status.clone());
         if status.state.is_up() {
             return Ok(());
         }
-        self.server.stop().await;
+        self.stop().await;
         self.undo_untouched();
         let (code, field) = match &status.state {
             State::Crashed { reason: CrashReason::PortTaken(_), .. } => (ErrorCode::PortTaken, Some(Field::Port)),

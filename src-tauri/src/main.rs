@@ -10,6 +10,7 @@ mod admin;
 mod app;
 mod commands;
 mod config;
+mod database;
 mod desktop;
 mod display;
 mod error;

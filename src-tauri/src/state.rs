@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    database::{self, Blame, DatabaseState, DatabaseView},
     folder::{Folder, Settings},
     server::Ready,
 };
@@ -33,6 +34,7 @@ pub(crate) struct DesktopState {
     data_folder: String,
     tray: bool,
     keep_running: bool,
+    database: Option<DatabaseState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,12 +66,18 @@ pub(crate) struct Parts<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) log_tail: Vec<String>,
     pub(crate) tray: bool,
+    /// The local FoundationDB, where that is the engine.
+    pub(crate) database: Option<DatabaseView>,
 }
 
 impl DesktopState {
     pub(crate) fn new(parts: Parts<'_>) -> Self {
-        let Parts { status, config, settings, folder, log_tail, tray } = parts;
-        let (reason, crash_loop, retry_in) = match &status.state {
+        let Parts { status, config, settings, folder, log_tail, tray, database } = parts;
+        let blame = database.as_ref().map_or(Blame::None, |view| database::blame(&status.state, &view.status.state));
+        // Whose state tells what is the case: the server's, unless it is the database that keeps it from its work.
+        let blamed = database.as_ref().map(|view| &view.status.state).filter(|_| blame != Blame::None);
+        let shown = blamed.unwrap_or(&status.state);
+        let (reason, crash_loop, retry_in) = match shown {
             State::Crashed { reason, crash_loop, retry_in } => (Some(reason), *crash_loop, *retry_in),
             _ => (None, false, None),
         };
@@ -81,12 +89,13 @@ impl DesktopState {
         let ready = status.ready.as_ref().and_then(Ready::parse);
         let log_file = folder.log();
         Self {
-            state: state_name(&status.state),
-            summary: summary(status),
-            advice: advice(&status.state),
-            next: match setup_step {
-                Some(_) if status.state.is_up() => NextAction::SetUp,
-                _ => status.state.next_action(),
+            state: if blame == Blame::Degrades { "degraded" } else { state_name(shown) },
+            summary: blamed.map_or_else(|| summary(status), database::summary),
+            advice: blamed.map_or_else(|| advice(&status.state), database::advice),
+            next: match (setup_step, blame) {
+                (_, Blame::Degrades) => database::next(shown),
+                (Some(_), _) if status.state.is_up() => NextAction::SetUp,
+                _ => shown.next_action(),
             },
             setup_step,
             server_name: config.map(|config| config.server_name.clone()).filter(|name| !name.is_empty()),
@@ -102,6 +111,7 @@ impl DesktopState {
             data_folder: folder.path().display().to_string(),
             tray,
             keep_running: settings.keep_running && tray,
+            database: database.as_ref().map(DatabaseState::from),
         }
     }
 }
@@ -124,11 +134,12 @@ impl From<&CrashReason> for Reason {
     }
 }
 
-fn millis(value: u128) -> u64 {
+pub(crate) fn millis(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-fn state_name(state: &State) -> &'static str {
+/// The state as the page knows it.
+pub(crate) fn state_name(state: &State) -> &'static str {
     match state {
         State::NotSetUp => "not_set_up",
         State::Starting => "starting",
@@ -158,6 +169,7 @@ pub(crate) fn summary(status: &Status) -> String {
         State::Crashed { reason: CrashReason::Spawn(error), .. } => {
             format!("Your server's program could not be started: {error}.")
         }
+        State::Crashed { reason: CrashReason::Unfit(why), .. } => format!("Your server does not start: {why}."),
         State::Crashed { reason, crash_loop: true, .. } => {
             format!("Your server stopped several times in a row; the last time {reason}.")
         }
@@ -184,6 +196,7 @@ fn advice(state: &State) -> Option<String> {
             "Mend that, then start the server again. Its configuration is hearth.toml in the server's folder."
         }
         State::Crashed { reason: CrashReason::Spawn(_), .. } => "Install Hearth again, then start the server.",
+        State::Crashed { reason: CrashReason::Unfit(_), .. } => "See to that, then start the server again.",
         State::Crashed { .. } => "The last log lines say why. Start it again when you have seen to it.",
         State::Foreign(_) => "Use the server that runs already, or stop it and start it here.",
     };
@@ -206,11 +219,15 @@ fn notice(status: &Status) -> Option<Notice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hearth_supervisor::{Crash, Holder, port::PortTaken};
+    use hearth_supervisor::{Crash, Holder, foundationdb::InstanceHealth, port::PortTaken};
     use serde_json::{Value, json};
     use std::{path::Path, time::Duration};
 
     fn shown(state: State, owner_pending: bool, configured: bool) -> Value {
+        shown_with(state, owner_pending, configured, None)
+    }
+
+    fn shown_with(state: State, owner_pending: bool, configured: bool, database: Option<DatabaseView>) -> Value {
         let up = state.is_up();
         let status = Status {
             pid: up.then_some(7),
@@ -231,6 +248,7 @@ mod tests {
             data_dir: "/nonexistent/data".into(),
             listeners: Vec::new(),
             admin: None,
+            local_database: false,
         };
         let state = DesktopState::new(Parts {
             status: &status,
@@ -239,6 +257,7 @@ mod tests {
             folder: &Folder::at(Path::new("/nonexistent")),
             log_tail: Vec::new(),
             tray: false,
+            database,
         });
         serde_json::to_value(state).unwrap()
     }
@@ -255,6 +274,7 @@ mod tests {
                 "message": "The server stopped unexpectedly (it was killed by signal 9) and was started again.",
             },
             "log_tail": [], "log_file": null, "data_folder": "/nonexistent", "tray": false, "keep_running": false,
+            "database": null,
         });
         assert_eq!(value, expected);
         assert!(!value.to_string().contains("/secret"), "the page never learns where the token is");
@@ -309,6 +329,30 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_to_blame_is_named() {
+        let database = |state| DatabaseView {
+            status: Status { state, pid: None, ready: None, restarts: 0, last_crash: None },
+            version: None,
+            health: InstanceHealth::default(),
+            log_file: "/nonexistent".into(),
+        };
+        let crashed = |reason, retry_in| State::Crashed { reason, crash_loop: false, retry_in };
+        let missing = crashed(CrashReason::Unfit("fdbserver is not installed".to_owned()), None);
+        let value = shown_with(State::Stopped, false, true, Some(database(missing)));
+        assert_eq!((&value["state"], &value["next"]), (&json!("crashed"), &json!("start")));
+        assert_eq!(value["summary"], "Your server's database does not start: fdbserver is not installed.");
+        assert_eq!((&value["reason"]["kind"], &value["database"]["state"]), (&json!("unfit"), &json!("crashed")));
+
+        let retried = crashed(CrashReason::Signal(9), Some(Duration::from_secs(1)));
+        let value = shown_with(State::Running, false, true, Some(database(retried)));
+        assert_eq!((&value["state"], &value["next"]), (&json!("degraded"), &json!("wait")));
+        assert_eq!(value["summary"], "Your server's database stopped unexpectedly: it was killed by signal 9.");
+
+        let value = shown_with(State::Running, false, true, Some(database(State::Running)));
+        assert_eq!((&value["state"], &value["summary"]), (&json!("running"), &json!("Your server is running.")));
+    }
+
+    #[test]
     fn the_servers_own_words_come_first() {
         let mut status = Status {
             state: State::Crashed { reason: CrashReason::Configuration, crash_loop: false, retry_in: None },
@@ -343,6 +387,7 @@ mod tests {
                 json!({"kind": "port_taken", "port": 80, "process": null, "pid": null}),
             ),
             (CrashReason::Spawn("x".to_owned()), json!({"kind": "spawn"})),
+            (CrashReason::Unfit("x".to_owned()), json!({"kind": "unfit"})),
         ] {
             assert_eq!(serde_json::to_value(Reason::from(&reason)).unwrap(), expected);
         }

@@ -76,7 +76,7 @@ fn act(app: &AppHandle, item: &str) {
             });
         }
         "stop" => {
-            tauri::async_runtime::spawn(async move { desktop.server().stop().await });
+            tauri::async_runtime::spawn(async move { desktop.stop().await });
         }
         "quit" => app.exit(0),
         _ => {}
