@@ -10,6 +10,8 @@ pub mod build;
 pub mod client_event;
 mod format;
 mod hashing;
+#[cfg(test)]
+mod hashing_tests;
 mod json;
 pub mod keys;
 pub mod pdu;

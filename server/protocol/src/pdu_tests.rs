@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ruma::{
-    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt, owned_event_id, owned_room_id,
-    owned_server_name, owned_user_id,
+    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomVersionId, UInt,
+    events::TimelineEventType,
+    owned_event_id, owned_room_id, owned_server_name, owned_user_id,
     serde::Base64,
     signatures::{PublicKeyMap, Verified, sign_json, verify_event},
 };
@@ -17,12 +18,12 @@ use crate::{
     pdu::{MAX_PDU_BYTES, PduError},
 };
 
-fn version(id: &RoomVersionId) -> RoomVersion {
-    RoomVersion::get(id).unwrap()
+pub(crate) fn version(id: &RoomVersionId) -> RoomVersion {
+    RoomVersion::known(id).unwrap()
 }
 
 /// The key of the specification's [test vectors](https://spec.matrix.org/v1.19/appendices/#signing-key).
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     // The frame of a PKCS#8 document around the seed.
     let mut document = STANDARD_NO_PAD.decode("MC4CAQAwBQYDK2VwBCIEIA").unwrap();
     let seed: Base64 = Base64::parse("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
@@ -30,7 +31,7 @@ fn key() -> SigningKey {
     SigningKey::from_pkcs8(owned_server_name!("domain"), "1".to_owned(), &document).unwrap()
 }
 
-fn unsigned(event_type: &str, state_key: Option<&str>, content: &Value) -> Unsigned {
+pub(crate) fn unsigned(event_type: &str, state_key: Option<&str>, content: &Value) -> Unsigned {
     Unsigned {
         room_id: Some(owned_room_id!("!x:domain")),
         sender: owned_user_id!("@a:domain"),
@@ -42,7 +43,12 @@ fn unsigned(event_type: &str, state_key: Option<&str>, content: &Value) -> Unsig
         prev_events: vec![owned_event_id!("$p")],
         auth_events: vec![owned_event_id!("$q"), owned_event_id!("$r")],
         depth: 3,
-        named: Named::default(),
+        named: Named {
+            event_id: Some(owned_event_id!("$e:domain")),
+            hashes: [("$p", "cA"), ("$q", "cQ"), ("$r", "cg")]
+                .map(|(id, hash)| (id.try_into().unwrap(), hash.into()))
+                .into(),
+        },
     }
 }
 
@@ -224,8 +230,7 @@ fn what_a_client_may_not_put_into_content() {
 
 #[test]
 fn redaction_by_version() {
-    use RoomVersionId as V;
-    let target: OwnedEventId = owned_event_id!("$t");
+    let target: OwnedEventId = owned_event_id!("$t:domain");
     let redaction = Unsigned { redacts: Some(target.clone()), ..unsigned("m.room.redaction", None, &json!({})) };
     let levels = json!({ "ban": 1, "invite": 2, "users": { "@a:domain": 3 }, "notifications": { "room": 4 } });
     let levels = unsigned("m.room.power_levels", Some(""), &levels);
@@ -237,30 +242,134 @@ fn redaction_by_version() {
             "third_party_invite": { "display_name": "x", "signed": { "token": "t" } },
         }),
     );
+    let restricted = json!({ "membership": "join", "reason": "r", "join_authorised_via_users_server": "@b:domain" });
+    let restricted = unsigned("m.room.member", Some("@a:domain"), &restricted);
+    let rules = json!({ "join_rule": "restricted", "allow": [{}], "extra": 1 });
+    let rules = unsigned("m.room.join_rules", Some(""), &rules);
+    let aliases = unsigned("m.room.aliases", Some("domain"), &json!({ "aliases": ["#a:domain"], "extra": 1 }));
+    let visibility = json!({ "history_visibility": "shared", "extra": 1 });
+    let visibility = unsigned("m.room.history_visibility", Some(""), &visibility);
     let creation = create(true, &json!({ "creator": "@a:domain", "type": "m.space", "extra": 1 }));
+    let message = unsigned("m.room.message", None, &json!({ "body": "x" }));
+    // Event, versions, what is left of its content.
     let cases = [
-        (V::V10, redaction.clone(), json!({}), None),
-        (V::V11, redaction.clone(), json!({ "redacts": "$t" }), Some(&target)),
-        (V::V12, redaction, json!({ "redacts": "$t" }), Some(&target)),
-        (V::V10, levels.clone(), json!({ "ban": 1, "users": { "@a:domain": 3 } }), None),
-        (V::V11, levels, json!({ "ban": 1, "invite": 2, "users": { "@a:domain": 3 } }), None),
-        (V::V10, member.clone(), json!({ "membership": "invite" }), None),
-        (V::V11, member, json!({ "membership": "invite", "third_party_invite": { "signed": { "token": "t" } } }), None),
-        (V::V10, creation.clone(), json!({ "creator": "@a:domain" }), None),
-        (V::V11, creation, json!({ "creator": "@a:domain", "type": "m.space", "extra": 1 }), None),
+        (&redaction, 1..=10, json!({})),
+        (&redaction, 11..=12, json!({ "redacts": "$t:domain" })),
+        (&levels, 1..=10, json!({ "ban": 1, "users": { "@a:domain": 3 } })),
+        (&levels, 11..=12, json!({ "ban": 1, "invite": 2, "users": { "@a:domain": 3 } })),
+        (&member, 1..=10, json!({ "membership": "invite" })),
+        (&member, 11..=12, json!({ "membership": "invite", "third_party_invite": { "signed": { "token": "t" } } })),
+        (&restricted, 1..=8, json!({ "membership": "join" })),
+        (&restricted, 9..=12, json!({ "membership": "join", "join_authorised_via_users_server": "@b:domain" })),
+        (&rules, 1..=7, json!({ "join_rule": "restricted" })),
+        (&rules, 8..=12, json!({ "join_rule": "restricted", "allow": [{}] })),
+        (&aliases, 1..=5, json!({ "aliases": ["#a:domain"] })),
+        (&aliases, 6..=12, json!({})),
+        (&visibility, 1..=12, json!({ "history_visibility": "shared" })),
+        (&creation, 1..=10, json!({ "creator": "@a:domain" })),
+        (&creation, 11..=11, json!({ "creator": "@a:domain", "type": "m.space", "extra": 1 })),
+        (&message, 1..=12, json!({})),
     ];
-    for (version_id, event, content, redacts) in cases {
-        let case = format!("{} in version {version_id}", event.event_type);
-        let version = version(&version_id);
-        let pdu = event.sign(&version, &key()).unwrap();
-        let redacted = pdu.redacted(&version).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(redacted.content.get()).unwrap(), content, "{case}");
-        assert_eq!(redacted.redacts.as_ref(), redacts, "{case}");
-        assert_eq!(redacted.event_id, pdu.event_id, "{case}");
-        let again = Pdu::parse(&redacted.json, &version, None).unwrap();
-        assert_eq!(again.event_id, pdu.event_id, "{case}: the id does not depend on what redaction removes");
-        assert_eq!(redacted.redacted(&version).unwrap().json, redacted.json, "{case}: twice is once");
+    for (event, versions, content) in cases {
+        for number in versions {
+            let case = format!("{} in version {number}", event.event_type);
+            let version = version(&RoomVersionId::try_from(number.to_string()).unwrap());
+            let pdu = event.clone().sign(&version, &key()).unwrap();
+            let redacted = pdu.redacted(&version).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(redacted.content.get()).unwrap(), content, "{case}");
+            let is_redaction = event.event_type == TimelineEventType::RoomRedaction;
+            assert_eq!(redacted.redacts.as_ref(), Some(&target).filter(|_| number > 10 && is_redaction), "{case}");
+            assert_eq!(pdu.redacts.as_ref(), Some(&target).filter(|_| is_redaction), "{case}");
+            assert_eq!(redacted.event_id, pdu.event_id, "{case}");
+            let again = Pdu::parse(&redacted.json, &version, None).unwrap();
+            assert_eq!(again.event_id, pdu.event_id, "{case}: the id does not depend on what redaction removes");
+            assert_eq!(redacted.redacted(&version).unwrap().json, redacted.json, "{case}: twice is once");
+        }
     }
+}
+
+#[test]
+fn event_formats_by_version() {
+    let hashes = json!({ "sha256": "x" });
+    let base = |version: u32| {
+        let references = |ids: [&str; 1]| match version {
+            1 | 2 => json!([[ids[0], { "sha256": "x" }]]),
+            _ => json!(ids),
+        };
+        let mut event = json!({
+            "room_id": "!x:domain", "sender": "@a:domain", "type": "m.room.message", "content": {}, "depth": 1,
+            "origin_server_ts": 1, "hashes": hashes, "signatures": {}, "unsigned": { "age": 1.5 },
+            "prev_events": references(["$p:domain"]), "auth_events": references(["$q:domain"]),
+        });
+        if version < 3 {
+            event["event_id"] = "$e:domain".into();
+        }
+        if version > 5 {
+            event["unsigned"] = json!({ "age": 1 });
+        }
+        event
+    };
+    // What is changed, to what (`null`: removed), the versions in which it is still an event.
+    for (field, value, versions) in [
+        ("event_id", Value::Null, 3..=12),
+        ("event_id", json!("$e"), 3..=12),
+        ("event_id", json!(1), 3..=12),
+        ("prev_events", json!([["$p:domain", { "sha256": "x" }]]), 1..=2),
+        ("prev_events", json!([["$p:domain"]]), 1..=0),
+        ("prev_events", json!(["$p:domain"]), 3..=12),
+        ("auth_events", json!(["$p:domain"]), 3..=12),
+        ("auth_events", json!([1]), 1..=0),
+        ("auth_events", json!(["x"]), 1..=0),
+        ("auth_events", json!(["$z:domain"]), 3..=12),
+        ("room_id", Value::Null, 1..=0),
+        ("room_id", json!("!hash"), 1..=12),
+        ("depth", json!(9_007_199_254_740_991_i64), 1..=12),
+        ("depth", json!(9_007_199_254_740_992_i64), 1..=5),
+        ("depth", json!(i64::MAX), 1..=5),
+        ("depth", json!(u64::MAX), 1..=0),
+        ("depth", json!(1.0), 1..=0),
+        ("origin_server_ts", json!(-1), 1..=0),
+        ("content", json!({ "x": 1.5 }), 1..=5),
+        ("content", json!({ "x": u64::MAX }), 1..=5),
+        ("hashes", Value::Null, 1..=0),
+        ("hashes", json!({}), 1..=0),
+        ("signatures", Value::Null, 1..=0),
+        ("signatures", json!({ "domain": 1 }), 1..=0),
+        ("redacts", json!(1), 1..=12),
+        ("sender", json!(format!("@{}:domain", "x".repeat(250))), 1..=0),
+        // 255 bytes, and as many characters of two.
+        ("type", json!("x".repeat(255)), 1..=12),
+        ("type", json!("\u{e9}".repeat(255)), 1..=0),
+    ] {
+        for number in 1..=12 {
+            let version = version(&RoomVersionId::try_from(number.to_string()).unwrap());
+            let mut event = base(number);
+            assert!(Pdu::parse(&event.to_string(), &version, None).is_ok(), "version {number}");
+            if value.is_null() {
+                event.as_object_mut().unwrap().remove(field);
+            } else {
+                event[field] = value.clone();
+            }
+            let outcome = Pdu::parse(&event.to_string(), &version, None);
+            assert_eq!(outcome.is_ok(), versions.contains(&number), "version {number}: {field} {value}: {outcome:?}");
+            if let Ok(pdu) = outcome {
+                assert!(!pdu.json.contains("unsigned"), "{}", pdu.json);
+                assert_eq!(pdu.to_federation().get(), pdu.json);
+            }
+        }
+    }
+}
+
+#[test]
+fn create_events_of_version_12_are_no_auth_events() {
+    let version = version(&RoomVersionId::V12);
+    let room_id = owned_room_id!("!PZCszRFvzdHQAtn7cOIDmMMzAfMSMPaOoS-MSMBY_io");
+    let create = OwnedEventId::try_from("$PZCszRFvzdHQAtn7cOIDmMMzAfMSMPaOoS-MSMBY_io").unwrap();
+    let event = Unsigned { room_id: Some(room_id), ..unsigned("m.room.message", None, &json!({})) };
+    let pdu = event.clone().sign(&version, &key()).unwrap();
+    assert_eq!(pdu.create_event_id(), Some(create.clone()));
+    let outcome = Unsigned { auth_events: vec![create], ..event }.sign(&version, &key());
+    assert!(matches!(outcome, Err(PduError::Malformed(_))));
 }
 
 #[test]

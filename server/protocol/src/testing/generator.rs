@@ -339,8 +339,12 @@ impl Maker {
         let content = to_raw_value(&content).expect("JSON");
         let event_type = event_type.into();
         let types = auth_types(&self.version, &event_type, &sender, state_key.as_deref(), &content).unwrap_or_default();
-        let mut auth_events: Vec<OwnedEventId> = types.iter().filter_map(|key| state.get(key).cloned()).collect();
-        if lawless && self.random.gen_bool(0.3) && event_type.to_string() != "m.room.create" {
+        // Who is banned may still have proof of better times.
+        let then = self.reference.order().choose(&mut self.random).filter(|_| lawless);
+        let then = then.map(|id| self.reference.state_after(id)).filter(|_| self.random.gen_bool(0.5));
+        let authorizing = then.map_or(state, |then| &**then);
+        let mut auth_events: Vec<OwnedEventId> = types.iter().filter_map(|key| authorizing.get(key).cloned()).collect();
+        if lawless && self.random.gen_bool(0.3) {
             self.falsify(&mut auth_events);
         }
         let depth = |id: &OwnedEventId| self.reference.events().get(id).map_or(0, |event| event.depth);
