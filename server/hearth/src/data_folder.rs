@@ -29,9 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, private_file, store_opening::OpenFailure};
 
+const LOCK_FILE: &str = "lock";
+const IDENTITY_FILE: &str = "identity.toml";
 /// What only a data folder has, and what one may hold besides before its first server has an identity.
-const OURS: [&str; 3] = ["identity.toml", "store", "foundationdb"];
-const HARMLESS: [&str; 3] = ["identity.new", "lock", "backups"];
+const OURS: [&str; 3] = [IDENTITY_FILE, "store", "foundationdb"];
+const HARMLESS: [&str; 3] = ["identity.new", LOCK_FILE, "backups"];
 
 /// A data folder.
 #[derive(Debug, Clone)]
@@ -94,7 +96,7 @@ impl DataFolder {
     /// Takes the folder for this process: no other can use it until the lock is dropped or the process ends. On either
     /// engine, since two servers on one folder would share an identity, an admin token and the admin address.
     pub(crate) fn lock(&self) -> Result<FolderLock, OpenFailure> {
-        let path = self.0.join("lock");
+        let path = self.0.join(LOCK_FILE);
         let file = private_file::open_lock(&path).map_err(|error| unusable(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
@@ -108,6 +110,21 @@ impl DataFolder {
         }
     }
 
+    /// [`Self::lock`] where a process has used the folder before; `None` where none ever has.
+    pub(crate) fn lock_if_used(&self) -> Result<Option<FolderLock>, OpenFailure> {
+        if self.0.join(LOCK_FILE).exists() { self.lock().map(Some) } else { Ok(None) }
+    }
+
+    /// Where the server's identity is.
+    pub(crate) fn identity_file(&self) -> PathBuf {
+        self.0.join(IDENTITY_FILE)
+    }
+
+    /// Whether a server has its identity here.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity_file().exists()
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
@@ -116,7 +133,7 @@ impl DataFolder {
     /// The server's signing key, made at the first start. A folder of another server is refused. Only who holds the
     /// folder's lock may call this.
     pub(crate) fn signing_key(&self, server_name: &ServerName) -> Result<SigningKey, Failure> {
-        let path = self.0.join("identity.toml");
+        let path = self.identity_file();
         let refuse = |what: String| Failure::configuration(format!("{}: {what}", path.display()));
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,

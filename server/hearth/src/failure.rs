@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub(crate) const STOP: u8 = 0;
 /// A command could not do what it was asked.
 pub(crate) const FAILED: u8 = 1;
+/// What the server needs does not answer, and may later (`EX_UNAVAILABLE`).
+pub(crate) const UNAVAILABLE: u8 = 69;
 /// Something of the server itself failed, such as its disk (`EX_SOFTWARE`).
 pub(crate) const INTERNAL: u8 = 70;
 /// It wants to be started again (`EX_TEMPFAIL`).
@@ -34,6 +36,11 @@ impl Failure {
         Self { code: CONFIGURATION, message: message.into() }
     }
 
+    /// What the server needs does not answer now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: UNAVAILABLE, message: message.into() }
+    }
+
     /// The server itself is at fault.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self { code: INTERNAL, message: message.into() }
@@ -54,6 +61,10 @@ impl From<crate::config::ConfigError> for Failure {
 
 impl From<hearth_store::OpenError> for Failure {
     fn from(error: hearth_store::OpenError) -> Self {
-        Self::configuration(error.to_string())
+        match error {
+            // A machine that is just starting may have its database later: a restart can help.
+            hearth_store::OpenError::Unreachable { .. } => Self::unavailable(error.to_string()),
+            error => Self::configuration(error.to_string()),
+        }
     }
 }

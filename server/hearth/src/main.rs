@@ -4,6 +4,7 @@
 
 mod admin_client;
 mod admin_settings;
+mod backup_making;
 mod cli;
 mod config;
 mod data_folder;
@@ -16,6 +17,8 @@ mod password;
 mod private_file;
 mod push_rules;
 mod serve;
+mod server_identity;
+mod server_keys;
 mod stop_signal;
 mod store_opening;
 mod tls;

@@ -8,7 +8,6 @@ use hearth_api::{
     client::{self, ApiError, ClientParts, ClientState, InFlight, RateLimiter},
     metrics::Metrics,
 };
-use hearth_jobs::Jobs;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -120,8 +119,8 @@ async fn run(
         store: databases.store.clone(),
         storage: admin_settings::storage(config),
         backups: admin_settings::backups(config, &databases.folder),
-        jobs: Jobs::new(databases.store.clone()),
-        process: None,
+        jobs: databases.jobs.clone(),
+        process: Some(databases.registration.id().to_owned()),
         logs,
         metrics,
         shutdown: stopping.clone(),
@@ -154,6 +153,7 @@ async fn run(
             "The store has failed and the server ends, so that nothing is lost: {error}. \
              Everything that was acknowledged is on disk. Look after the disk, then start again."
         ))),
+        never = databases.keep_up() => match never {},
     };
     stopping.cancel();
     limits.tasks.close();
@@ -169,6 +169,8 @@ async fn run(
 
 /// What runs beside requests, until `stopping`.
 fn spawn_background(tasks: &TaskTracker, databases: &Databases, stopping: &CancellationToken) {
+    let (registration, stop) = (databases.registration.clone(), stopping.clone());
+    tasks.spawn(async move { registration.run(stop).await });
     let (accounts, stop) = (databases.accounts.clone(), stopping.clone());
     tasks.spawn(async move { accounts.run_maintenance(stop).await });
     let (transitory, stop) = (databases.transitory.clone(), stopping.clone());

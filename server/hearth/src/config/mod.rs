@@ -164,6 +164,11 @@ impl Config {
     pub(crate) fn store_dir(&self) -> PathBuf {
         self.data_dir.join("store")
     }
+
+    /// Where the local FoundationDB keeps its files.
+    pub(crate) fn foundationdb_dir(&self) -> PathBuf {
+        self.data_dir.join("foundationdb")
+    }
 }
 
 /// The platform's folder for Hearth, such as `~/.local/share/hearth`: the configuration and the data of a server that was
