@@ -15,6 +15,8 @@ export type Connection = "connecting" | "open" | "lost";
 class Live {
   overview = $state.raw<Overview | null>(null);
   connection = $state<Connection>("connecting");
+  /** Why the server cannot tell its figures now. */
+  failing = $state<string | null>(null);
   /** Columns of the same length; `null` is a gap. Replaced, never changed in place. */
   history = $state.raw<{ at: number[] } & Record<Series, (number | null)[]>>(emptyHistory());
 
@@ -43,6 +45,7 @@ class Live {
     return () => {
       stop();
       this.overview = null;
+      this.failing = null;
       this.history = emptyHistory();
     };
   }
@@ -59,7 +62,10 @@ class Live {
   private take(event: LiveEvent) {
     if (event.type === "overview") {
       this.overview = event.overview;
+      this.failing = null;
       this.remember(event.overview);
+    } else if (event.type === "failing") {
+      this.failing = event.message;
     } else if (event.type === "changed") {
       for (const listener of this.listeners) listener(event.topics);
     }

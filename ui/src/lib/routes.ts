@@ -7,6 +7,8 @@ export type Route =
   | { page: "rooms" }
   | { page: "room"; roomId: string }
   | { page: "registration" }
+  | { page: "storage" }
+  | { page: "jobs" }
   | { page: "logs" }
   | { page: "unknown" };
 
@@ -29,9 +31,10 @@ export function parseRoute(hash: string): Route {
     case "rooms":
       return id === undefined ? { page: "rooms" } : { page: "room", roomId: id };
     case "registration":
-      return id === undefined ? { page: "registration" } : { page: "unknown" };
+    case "storage":
+    case "jobs":
     case "logs":
-      return id === undefined ? { page: "logs" } : { page: "unknown" };
+      return id === undefined ? { page } : { page: "unknown" };
     default:
       return { page: "unknown" };
   }
@@ -44,5 +47,7 @@ export const links = {
   rooms: "#/rooms",
   room: (roomId: string) => `#/rooms/${encodeURIComponent(roomId)}`,
   registration: "#/registration",
+  storage: "#/storage",
+  jobs: "#/jobs",
   logs: "#/logs",
 };
