@@ -40,6 +40,8 @@ pub struct Options {
     pub more: String,
     /// Environment variables of the server.
     pub environment: Vec<(String, String)>,
+    /// An `identity.toml` to begin with: that of a server with which this one shares a cluster.
+    pub identity: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             listener: String::new(),
             more: String::new(),
             environment: Vec::new(),
+            identity: None,
         }
     }
 }
@@ -109,6 +112,10 @@ impl TestServer {
         // No connection is kept: a test that kills the server must not meet one of the dead.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client");
         let mut server = Self { options, folder, http, ready: Ready::default(), process: None };
+        if let Some(identity) = &server.options.identity {
+            std::fs::create_dir(server.data_dir()).expect("the folder is new");
+            std::fs::copy(identity, server.data_dir().join("identity.toml")).expect("the identity is copied");
+        }
         server.start_again().await;
         server
     }
