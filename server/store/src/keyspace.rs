@@ -126,6 +126,11 @@ impl<K: Key, V: Value> Table<K, V> {
         Self { database, name, types: PhantomData }
     }
 
+    /// `database/table`, for people.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.database, self.name)
+    }
+
     /// The packed key (or key prefix) of `parts`.
     pub fn pack(&self, parts: &impl TuplePack) -> Vec<u8> {
         foundationdb_tuple::pack(&Prefixed(self.database, self.name, parts))

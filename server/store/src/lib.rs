@@ -12,6 +12,7 @@
 //!
 //! The store knows nothing of Matrix.
 
+pub mod check;
 pub mod data_model;
 mod engine;
 mod error;
