@@ -26,7 +26,8 @@ use self::{
 
 const CLIENT_ADDRESS: &str = "127.0.0.1:8008";
 const ADMIN_ADDRESS: &str = "127.0.0.1:8010";
-const KEY_PREFIX: &str = "hearth";
+/// What all keys begin with in a cluster, where nothing else is said.
+pub(crate) const KEY_PREFIX: &str = "hearth";
 const BACKUP_INTERVAL_HOURS: u32 = 24;
 const BACKUPS_KEPT: u32 = 3;
 const EVERY_SERVICE: [Service; 3] = [Service::Client, Service::Federation, Service::Media];
