@@ -9,6 +9,9 @@
 //! Knows no other database: rooms and users are their plain ids here.
 
 pub mod changes;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
 mod error;
 pub mod keys;
 pub mod presence;
