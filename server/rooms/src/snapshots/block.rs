@@ -66,7 +66,7 @@ pub(super) fn weight(part: &Part) -> usize {
 }
 
 /// The parts of the block of `tuples`, which are sorted.
-pub(super) fn encode(tuples: &[StateTuple]) -> Vec<Vec<u8>> {
+pub fn encode(tuples: &[StateTuple]) -> Vec<Vec<u8>> {
     let begin = tuples.partition_point(|tuple| tuple.event_type < TypeNid::MEMBER);
     let end = tuples.partition_point(|tuple| tuple.event_type <= TypeNid::MEMBER);
     let mut first = vec![FORMAT];

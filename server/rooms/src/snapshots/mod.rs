@@ -37,7 +37,7 @@ hearth_store::numeric_key! {
 }
 
 /// Most blocks of a snapshot.
-pub(crate) const MAX_BLOCKS: usize = 64;
+pub const MAX_BLOCKS: usize = 64;
 /// Default bound of the cache of decoded blocks, in bytes.
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 /// Bound of the cache of snapshots' lists, in blocks.
@@ -67,30 +67,31 @@ impl StateTuple {
 }
 
 /// What a tuple is about: event type and state key.
-pub(crate) type StateTupleKey = (TypeNid, StateKeyNid);
+pub type StateTupleKey = (TypeNid, StateKeyNid);
 /// Stands for "no event" in a block.
 pub(crate) const ABSENT: EventNid = EventNid(0);
 
 /// The list of a snapshot's blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// Number of state entries.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Oldest first; a later one wins.
-    pub(crate) blocks: Vec<BlockRef>,
+    pub blocks: Vec<BlockRef>,
 }
 
 /// A block in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BlockRef {
-    pub(crate) id: BlockId,
+pub struct BlockRef {
+    /// Which.
+    pub id: BlockId,
     /// Number of its tuples.
-    pub(crate) len: u64,
+    pub len: u64,
 }
 
 /// Which part of a state a reader wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// Everything.
     All,
     /// Member events alone.
@@ -111,24 +112,26 @@ impl Wanted {
 
 /// An entry in which two states differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Difference {
-    pub(crate) event_type: TypeNid,
-    pub(crate) state_key: StateKeyNid,
+pub struct Difference {
+    /// Event type.
+    pub event_type: TypeNid,
+    /// State key.
+    pub state_key: StateKeyNid,
     /// The event in the first state.
-    pub(crate) before: Option<EventNid>,
+    pub before: Option<EventNid>,
     /// The event in the second one.
-    pub(crate) after: Option<EventNid>,
+    pub after: Option<EventNid>,
 }
 
 /// Reads and writes snapshots within a caller's transaction; remembers decoded blocks, which never change.
-pub(crate) struct Snapshots {
+pub struct Snapshots {
     parts: Cache<(RoomNid, BlockId, u64), Arc<Part>>,
     lists: Cache<(RoomNid, SnapshotId), Arc<Snapshot>>,
 }
 
 impl Snapshots {
     /// With room for `bytes` of decoded blocks.
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub fn new(bytes: usize) -> Self {
         Self { parts: Cache::new(bytes), lists: Cache::new(SNAPSHOT_CACHE_BLOCKS) }
     }
 

@@ -16,12 +16,7 @@ use crate::{
 
 impl Snapshots {
     /// The list of blocks of a snapshot.
-    pub(crate) async fn load(
-        &self,
-        tx: &Transaction,
-        room: RoomNid,
-        id: SnapshotId,
-    ) -> Result<Arc<Snapshot>, StoreError> {
+    pub async fn load(&self, tx: &Transaction, room: RoomNid, id: SnapshotId) -> Result<Arc<Snapshot>, StoreError> {
         if let Some(snapshot) = self.lists.get(&(room, id)) {
             return Ok(snapshot);
         }
@@ -33,12 +28,12 @@ impl Snapshots {
     }
 
     /// The number of entries of a state.
-    pub(crate) async fn count(&self, tx: &Transaction, room: RoomNid, id: SnapshotId) -> Result<u64, StoreError> {
+    pub async fn count(&self, tx: &Transaction, room: RoomNid, id: SnapshotId) -> Result<u64, StoreError> {
         Ok(self.load(tx, room, id).await?.count)
     }
 
     /// The events at `keys`, in their order.
-    pub(crate) async fn lookup(
+    pub async fn lookup(
         &self,
         tx: &Transaction,
         room: RoomNid,
@@ -50,7 +45,7 @@ impl Snapshots {
     }
 
     /// The entries of a state, sorted by type and state key.
-    pub(crate) async fn entries(
+    pub async fn entries(
         &self,
         tx: &Transaction,
         room: RoomNid,
@@ -64,7 +59,7 @@ impl Snapshots {
     }
 
     /// In what two states of a room differ. Reads only blocks that they do not share.
-    pub(crate) async fn diff(
+    pub async fn diff(
         &self,
         tx: &Transaction,
         room: RoomNid,

@@ -14,7 +14,7 @@ use crate::RoomNid;
 
 impl Snapshots {
     /// The state with the entries `state` and nothing else. Of two with the same key the later one counts.
-    pub(crate) async fn create(
+    pub async fn create(
         &self,
         tx: &Transaction,
         room: RoomNid,
@@ -31,7 +31,7 @@ impl Snapshots {
 
     /// The state `base` with `delta` applied: each tuple sets an entry, or removes it where its event is 0. The state
     /// itself if that changes nothing.
-    pub(crate) async fn apply(
+    pub async fn apply(
         &self,
         tx: &Transaction,
         room: RoomNid,
