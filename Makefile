@@ -3,6 +3,8 @@
 #   make run      install what is missing, build, start: the window where there is a display, else the server alone
 #   make test     lint, build, and every test: unit, integration, dashboard, desktop window, client SDKs
 #   make lint     formatting, clippy, svelte-check
+#   make fuzz     fuzz targets for FUZZ_SECONDS each (`make test` runs each a little)
+#   make test-foundationdb   the whole-system tests once more, with every server on a FoundationDB of its own
 #   make bench    what the store, the rooms and the sync do per second, and what they cost on disk
 #   make bundle   a Debian package of the desktop app
 #   make deps     system packages for all of the above (Debian and its kin); the rest is fetched by cargo and npm
@@ -35,7 +37,7 @@ TAURI_CLI := @tauri-apps/cli@2.12.4
 # Where cargo puts what it builds; a machine may have configured another folder.
 target_dir = $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
 
-.PHONY: help run test lint fmt bench bundle deps deps-build deps-test tools ui no-dashboard build build-tests test-rust test-ui test-sdk
+.PHONY: help run test test-foundationdb lint fmt fuzz bench bundle deps deps-build deps-test tools ui no-dashboard build build-tests test-rust test-ui test-sdk
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -126,6 +128,10 @@ test-rust: build-tests
 	@mkdir -p '$(target_dir)/test-logs'
 	cargo test --workspace --no-fail-fast </dev/null 2>&1 | tee '$(target_dir)/test-logs/cargo.log'
 
+# What `make test` does on FoundationDB, where it is installed, are the tests about it. This runs the others on it, too.
+test-foundationdb: build-tests
+	HEARTH_TEST_ENGINE=foundationdb cargo test --package hearth-tests --no-fail-fast </dev/null
+
 test-ui: build-tests
 	@mkdir -p '$(target_dir)/test-logs'
 	cd ui && HEARTH_BIN='$(target_dir)/debug/hearth' npm test </dev/null 2>&1 | tee '$(target_dir)/test-logs/ui.log'
@@ -142,6 +148,11 @@ lint: deps-build ui
 fmt: ui/node_modules/.package-lock.json
 	cargo fmt --all
 	cd ui && npm run --silent format
+
+# On a stable compiler; server/protocol/fuzz says how to do it with libFuzzer.
+FUZZ_SECONDS ?= 60
+fuzz: tools
+	HEARTH_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test -p hearth-protocol --lib fuzz -- --nocapture
 
 # --- Bench, bundle --------------------------------------------------------------------------------------------------------------
 
