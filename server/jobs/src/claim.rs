@@ -103,13 +103,19 @@ impl Jobs {
 }
 
 impl Claimant {
+    /// When others may take what is claimed until `until`: clocks may differ by a quarter of a lease without a job changing
+    /// hands early. What decides about writes is the fencing token, never a clock.
+    pub(crate) fn lapses(&self, until: u64) -> u64 {
+        until.saturating_add(self.lease / 4)
+    }
+
     /// Whether the claim that holds is void.
     async fn may_take(&self, tx: &Transaction, job: u64, now: u64) -> Result<bool, JobsError> {
         if self.sole && LEASE.get(tx, (job,)).await?.is_none_or(|lease| lease.owner != self.owner) {
             return Ok(true);
         }
         // A conflicting read: an owner that renews just now keeps the job.
-        Ok(LEASE_UNTIL.get(tx, (job,)).await?.is_none_or(|until| until <= now))
+        Ok(LEASE_UNTIL.get(tx, (job,)).await?.is_none_or(|until| self.lapses(until) <= now))
     }
 }
 
@@ -122,7 +128,7 @@ fn hopeless(before: &JobRecord, tried: u32, policy: &Policy, now: u64) -> Option
     // It may be the job itself that ends processes.
     (policy.attempts != 0 && tried >= policy.attempts).then(|| JobRecord {
         state: JobState::Failed,
-        last_error: Some(format!("the process that ran it ended, the {tried}th time in a row")),
+        last_error: Some(format!("its process ended while it ran, {tried} times in a row")),
         ..ended
     })
 }

@@ -28,6 +28,8 @@ mod info;
 mod jobs;
 pub mod keys;
 pub mod kinds;
+#[cfg(test)]
+mod model_tests;
 mod records;
 mod rows;
 mod runner;

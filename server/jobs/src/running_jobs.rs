@@ -322,7 +322,7 @@ impl Work {
                         continue;
                     }
                     let lease = LEASE.get_snapshot(&tx, (job,)).await?;
-                    let until = LEASE_UNTIL.get_snapshot(&tx, (job,)).await?.unwrap_or_default();
+                    let until = LEASE_UNTIL.get_snapshot(&tx, (job,)).await?.map_or(0, |until| claimant.lapses(until));
                     let void = claimant.sole && lease.is_none_or(|lease| lease.owner != claimant.owner);
                     if void || until <= now { sight.due.push((since, *kind, job)) } else { later(until) }
                 }
