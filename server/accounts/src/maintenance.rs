@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const BATCH: usize = 200;
 
 impl Accounts {
-    /// Writes down when devices were last seen and removes what has expired, about once a minute, until `stop`.
-    /// The binary runs this as one owned task; the last round happens after `stop`.
+    /// Writes down when devices were last seen, about once a minute, until `stop`. The binary runs this as one owned task;
+    /// the last round happens after `stop`.
     pub async fn run_maintenance(&self, stop: CancellationToken) {
         loop {
             let stopped = stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none();
@@ -28,15 +28,14 @@ impl Accounts {
             if stopped {
                 return;
             }
-            if let Err(error) = self.remove_expired().await {
-                tracing::warn!(%error, "cannot remove what has expired");
-            }
         }
     }
 
-    /// Removes what has expired.
-    pub(crate) async fn remove_expired(&self) -> Result<(), AccountError> {
+    /// Removes what has expired: sessions of user-interactive authentication, login tokens, nonces. Returns how much that
+    /// was. A job of the binary; what has expired is refused also while it is there.
+    pub async fn remove_expired(&self) -> Result<usize, AccountError> {
         let now = self.clock.now();
+        let mut all = 0;
         loop {
             let removed = self
                 .store
@@ -59,8 +58,9 @@ impl Accounts {
                     Ok::<_, AccountError>(due.len())
                 })
                 .await?;
+            all += removed;
             if removed < BATCH {
-                return Ok(());
+                return Ok(all);
             }
         }
     }

@@ -59,8 +59,6 @@ keyspace! {
     /// Changes of a room's state in order, members included.
     STATE_LOG "state_log": (room: RoomNid, at: Versionstamp) => StateChange;
 
-    /// Memberships of an audience: a user or a server.
-    MEMBERSHIP "membership": (audience: StateKeyNid, room: RoomNid) => MembershipRecord;
     /// The state before an event.
     STATE_BEFORE "state_before": (room: RoomNid, event: EventNid) => SnapshotId;
     /// Lists of blocks; the id comes from the content (see `snapshots`).
@@ -70,6 +68,8 @@ keyspace! {
     /// Snapshots (kind 1) and blocks (kind 2) that the collector is about to delete.
     CONDEMNED "condemned": (room: RoomNid, kind: u64, id: u64) => ();
 
+    /// Memberships of an audience: a user or a server.
+    MEMBERSHIP "membership": (audience: StateKeyNid, room: RoomNid) => MembershipRecord;
     /// Changes of an audience's memberships in order.
     MEMBERSHIP_LOG "membership_log": (audience: StateKeyNid, at: Versionstamp) => MembershipChange;
     /// Joined users of this server in a room, with what push rules need; publication keeps it.
@@ -95,6 +95,8 @@ keyspace! {
     THREAD_ORDER "thread_order": (room: RoomNid, at: Versionstamp) => EventNid;
     /// The redaction of an event.
     REDACTION "redaction": (event: EventNid) => EventNid;
+    /// The newest version at a time (milliseconds since 1970), noted now and then: how old a versionstamp is.
+    VERSION_AT "version_at": (time: u64) => u64;
     /// The event that a device's transaction id made, by user, device and scope (`type` or `redact`) with id.
     TRANSACTION "transaction": (user: StateKeyNid, device: String, id: String) => EventNid;
 

@@ -22,6 +22,7 @@ pub mod client_form;
 pub mod create;
 #[cfg(test)]
 mod create_tests;
+mod departing;
 pub mod directory;
 #[cfg(test)]
 mod directory_tests;
@@ -69,6 +70,7 @@ mod threads;
 pub mod timeline;
 #[cfg(test)]
 mod timeline_tests;
+mod trimming;
 mod turns;
 mod view;
 pub mod visibility;
@@ -78,6 +80,7 @@ mod writer;
 
 pub use cache::CacheStats;
 pub use client_form::Reader;
+pub use departing::LeftRooms;
 pub use error::RoomError;
 pub use event_filter::EventFilter;
 pub use ids::{EventNid, RoomNid, StateKeyNid, TypeNid};
@@ -87,4 +90,5 @@ pub use records::{Membership, Outcome};
 pub use room_info::RoomInfo;
 pub use rooms::{Rooms, RoomsConfig};
 pub use stored_event::{LoadedEvent, StoredEvent};
+pub use trimming::{TransactionPlace, TrimmedTransactions};
 pub use visibility::View;

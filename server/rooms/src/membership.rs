@@ -158,7 +158,18 @@ impl Rooms {
 
     /// Leaves every joined room and rejects every invite (deactivation).
     pub async fn leave_all(&self, user: &UserId) -> Result<(), RoomError> {
+        let rooms = self.rooms_to_leave(user).await?;
+        self.leave_these(user, rooms).await
+    }
+
+    /// Rooms that the user is in, is invited to or knocks at, in the order of their numeric ids.
+    pub(crate) async fn rooms_to_leave(&self, user: &UserId) -> Result<Vec<RoomNid>, RoomError> {
         let inside = |membership| matches!(membership, Membership::Join | Membership::Invite | Membership::Knock);
+        self.room_nids_of(user, inside).await
+    }
+
+    /// Leaves these rooms. One that refuses stays as it is.
+    pub(crate) async fn leave_these(&self, user: &UserId, rooms: Vec<RoomNid>) -> Result<(), RoomError> {
         let content = [("membership".to_owned(), Membership::Leave.as_str().into())];
         let operation = Arc::new(MembershipOperation {
             sender: user.to_owned(),
@@ -167,7 +178,6 @@ impl Rooms {
             content: content.into_iter().collect(),
             timestamp: MilliSecondsSinceUnixEpoch::now(),
         });
-        let rooms = self.room_nids_of(user, inside).await?;
         self.run_everywhere(rooms, operation).await
     }
 
