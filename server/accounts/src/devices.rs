@@ -14,8 +14,8 @@ use crate::{
 
 /// Longest name of a device, in bytes.
 const DEVICE_NAME_BYTES: usize = 1024;
-/// Time between two looks at a device that cannot be watched.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Time between two looks at a device whose watch has fired for nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A device of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Accounts {
     /// Resolves once the device is not there any more: its session has ended.
     pub async fn device_gone(&self, user: &UserId, device: &DeviceId) -> Result<(), AccountError> {
         let key = (self.local(user)?, device.as_str());
+        let mut looked = false;
         loop {
             let (watch, is_there) = self
                 .store
@@ -100,10 +101,13 @@ impl Accounts {
             if !is_there {
                 return Ok(());
             }
-            if let Err(error) = watch.changed().await {
-                // A cluster takes only so many watches, and may be away for a while: then this looks now and then.
-                tracing::debug!(%error, "cannot watch the device");
+            // A cluster takes only so many watches, and may be away for a while: then this looks now and then.
+            if looked {
                 tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            looked = true;
+            if let Err(error) = watch.changed().await {
+                tracing::debug!(%error, "cannot watch the device");
             }
         }
     }

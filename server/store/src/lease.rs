@@ -28,6 +28,8 @@ use crate::{
 const NAME_BYTES: usize = 255;
 /// Most leases that are listed at once.
 const LISTED: usize = 1000;
+/// Pause between two looks at a lease that is not free.
+const NOTHING: Duration = Duration::from_millis(20);
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -262,7 +264,10 @@ pub async fn acquire(store: &Store, options: &LeaseOptions, stop: &CancellationT
                 let margin = margin(held.lifetime);
                 let lapses = Duration::from_millis(held.until.saturating_add(millis(margin)).saturating_sub(now()));
                 let pause = lapses.min((held.lifetime + margin).saturating_sub(since.elapsed()));
-                seen = Some((held, since));
+                // A watch may fire for nothing, and must not do so all the time.
+                if seen.replace((held, since)).is_some() {
+                    stop.run_until_cancelled(tokio::time::sleep(NOTHING.min(pause))).await?;
+                }
                 tokio::select! {
                     () = stop.cancelled() => return None,
                     () = tokio::time::sleep(pause) => None,

@@ -249,7 +249,7 @@ mod tests {
             stop.cancel();
         };
         tokio::join!(process.run(stop.clone()), held);
-        assert_eq!(processes(&store).await.unwrap(), []);
+        assert!(processes(&store).await.unwrap().is_empty());
         let leases = leases(&store).await.unwrap();
         assert_eq!((leases.len(), &leases[0].holder, leases[0].token), (1, &None, 1));
     }

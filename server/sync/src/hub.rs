@@ -44,6 +44,8 @@ use crate::SyncError;
 
 /// Pause of a follower after a failure of its store.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause after a look that found nothing: a watch may fire for nothing, and must not do so all the time.
+const NOTHING: Duration = Duration::from_millis(10);
 /// Longest time between two looks of a follower, should a watch ever be lost on its way.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -59,6 +61,12 @@ pub enum News {
         /// Users to whom something happened.
         users: HashSet<OwnedUserId>,
     },
+}
+
+impl News {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::About { rooms, users } if rooms.is_empty() && users.is_empty())
+    }
 }
 
 /// What a follower sees when it looks at its stream.
@@ -244,6 +252,9 @@ impl Hub {
                 Ok(look) => {
                     self.wake(&look.news);
                     read_up_to = Some(look.head);
+                    if look.news.is_nothing() {
+                        tokio::time::sleep(NOTHING).await;
+                    }
                     tokio::select! {
                         () = stop.cancelled() => break,
                         changed = look.watch.changed() => changed.err().map(SyncError::from),

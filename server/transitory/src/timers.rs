@@ -17,6 +17,8 @@ use crate::{
 
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause between the news of a timer and the look at it.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest time without a look: the wall clock may jump, and a machine may sleep.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
@@ -39,8 +41,11 @@ impl Transitory {
                     let until = due.map_or(LONGEST_SLEEP, |due| Duration::from_millis(due.saturating_sub(now())));
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        // A new timer may be due earlier: look again.
-                        changed = watch.changed() => changed.err().map(TransitoryError::from),
+                        // A new timer may be due earlier: look again. Many at once are one reason to look.
+                        changed = watch.changed() => {
+                            tokio::time::sleep(GATHER).await;
+                            changed.err().map(TransitoryError::from)
+                        }
                         () = tokio::time::sleep(until.min(LONGEST_SLEEP)) => self.end_due(now()).await.err(),
                     }
                 }
