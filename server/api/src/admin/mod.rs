@@ -96,3 +96,5 @@ fn describe() -> (OpenApiRouter<Arc<Admin>>, OpenApi) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work_tests;

@@ -27,7 +27,7 @@ use super::{
     *,
 };
 
-const TOKEN: &str = "the-token";
+pub(super) const TOKEN: &str = "the-token";
 
 struct NoPushRules;
 
@@ -55,7 +55,7 @@ impl BackupMaker for PlainBackups {
     }
 }
 
-fn parts() -> AdminParts {
+pub(super) fn parts() -> AdminParts {
     let store = Store::memory();
     let server_name = server_name!("hearth.test").to_owned();
     let mut config = AccountsConfig::new(server_name.clone());
@@ -103,7 +103,7 @@ fn request(method: &str, path: &str) -> http::request::Builder {
 }
 
 /// An API call with the token.
-async fn call(router: &Router, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+pub(super) async fn call(router: &Router, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
     let request = request(method, &format!("{API}{path}"))
         .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
         .header(header::CONTENT_TYPE, "application/json")

@@ -3,6 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use hearth_accounts::Accounts;
+use hearth_jobs::Jobs;
 use hearth_rooms::Rooms;
 use hearth_sync::SyncEngine;
 use hearth_transitory::Transitory;
@@ -47,6 +48,8 @@ pub struct ClientParts {
     pub transitory: Transitory,
     /// What users get next.
     pub sync: SyncEngine,
+    /// The queue of what must happen, but not now.
+    pub jobs: Jobs,
     /// Version of new rooms.
     pub default_room_version: RoomVersionId,
     /// Sends whose answers their own device's sync must not overtake.

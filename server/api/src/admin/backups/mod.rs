@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use hearth_archive::{ArchiveError, BackupFile, BackupOptions, EXTENSION, Passphrase, Progress};
+use futures_util::future::BoxFuture;
+use hearth_archive::{ArchiveError, BackupFile, BackupOptions, BackupSummary, EXTENSION, Passphrase, Progress};
 use hearth_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -160,7 +161,7 @@ impl Backups {
                 None => maker.passphrase()?,
             };
             let options = maker.options(passphrase)?;
-            let summary = hearth_archive::backup(&store, &path, options, &progress).await;
+            let summary = backup(&store, &path, options, &progress).await;
             backups.forget();
             summary.map(|summary| WorkSummary::from(&summary)).map_err(|error| error.to_string())
         })
@@ -202,6 +203,16 @@ impl Backups {
     fn listed(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Listed)>> {
         self.0.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// With a name for the lifetimes, without which the compiler does not see that the future is `Send`.
+fn backup<'a>(
+    store: &'a Store,
+    path: &'a Path,
+    options: BackupOptions,
+    progress: &'a Progress,
+) -> BoxFuture<'a, Result<BackupSummary, ArchiveError>> {
+    Box::pin(hearth_archive::backup(store, path, options, progress))
 }
 
 /// When a backup was begun, Unix milliseconds; `None` for a file that cannot be read.

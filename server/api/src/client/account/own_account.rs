@@ -7,6 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use hearth_accounts::check_password_strength;
+use hearth_jobs::{JobsError, kinds::DeactivateUser};
 use ruma::api::client::account::whoami;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -72,8 +73,8 @@ struct Deactivation {
     erase: bool,
 }
 
-/// `POST /account/deactivate`. The account is closed first, so that nothing can be done with it any more; should the
-/// server stop before the rooms are left, it goes on at its next start.
+/// `POST /account/deactivate`. The account is closed at once, so that nothing can be done with it any more; a job leaves the
+/// rooms.
 async fn deactivate(
     State(state): State<ClientState>,
     Authenticated(session): Authenticated,
@@ -82,8 +83,10 @@ async fn deactivate(
     let deactivation: Deactivation = body.parse()?;
     uia::confirm(&state, &session, "POST /account/deactivate", &body).await?;
     state.accounts.deactivate(&session.user_id, deactivation.erase).await?;
-    state.rooms.leave_all(&session.user_id).await?;
-    state.accounts.finish_deactivation(&session.user_id).await?;
+    DeactivateUser::enqueue(&state.jobs, session.user_id.as_str()).await.map_err(|error| match error {
+        JobsError::Store(error) => ApiError::from(error),
+        error => ApiError::internal(&error),
+    })?;
     // There are no third-party ids that would have to be unbound.
     Ok(axum::Json(json!({ "id_server_unbind_result": "success" })))
 }
