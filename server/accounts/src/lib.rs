@@ -10,6 +10,9 @@ pub mod account_data;
 mod accounts;
 mod canonical;
 pub mod changes;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
 mod clock;
 mod contents;
 pub mod devices;

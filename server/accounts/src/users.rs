@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Key of [`COUNTER`]: accounts that are not deactivated.
-const ACTIVE_USERS: u64 = 1;
+pub(crate) const ACTIVE_USERS: u64 = 1;
 /// Accounts read in one transaction by a search.
 const PAGE: usize = 500;
 /// Longest user id, in bytes.

@@ -68,6 +68,21 @@ impl Report {
         }
     }
 
+    /// Takes in what is wrong with a table as a whole.
+    pub fn add_wrong(&self, table: String, wrong: impl IntoIterator<Item = Wrong>) {
+        let finding = |Wrong { what, repair }| Finding { table: table.clone(), what, repair };
+        self.add(wrong.into_iter().map(finding));
+    }
+
+    /// Takes in all that another report has.
+    pub fn absorb(&self, other: &Self) {
+        let kept = other.kept();
+        let more = other.findings() - kept.len() as u64;
+        self.add(kept);
+        self.findings.fetch_add(more, Ordering::Relaxed);
+        self.rows.fetch_add(other.rows(), Ordering::Relaxed);
+    }
+
     /// Looks at every row of `table` with `look`, which reads with the transaction that it is given and returns what is wrong,
     /// with what would repair it.
     ///
@@ -101,9 +116,7 @@ impl Report {
             match page {
                 Ok((count, last, wrong)) => {
                     self.rows.fetch_add(count as u64, Ordering::Relaxed);
-                    let finding =
-                        |wrong: Wrong| Finding { table: name.clone(), what: wrong.what, repair: wrong.repair };
-                    self.add(wrong.into_iter().flatten().map(finding));
+                    self.add_wrong(name, wrong.into_iter().flatten());
                     if count < ROWS {
                         return Ok(());
                     }
