@@ -23,9 +23,28 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Lines of the server's log that a failure shows.
 const LOG_LINES: usize = 200;
 
+/// What keeps a test server's data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The server itself.
+    #[default]
+    Embedded,
+    /// A FoundationDB that the server runs in its data folder.
+    LocalFoundationDb,
+    /// An existing cluster.
+    FoundationDb {
+        /// Where it is.
+        cluster_file: PathBuf,
+        /// What is the server's in it.
+        key_prefix: String,
+    },
+}
+
 /// What is different from the usual test server.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// `[store]`
+    pub engine: Engine,
     /// `server_name`
     pub server_name: String,
     /// Registration wants this token (mode `token`); without it registration is open.
@@ -45,9 +64,12 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Open registration, a shared secret, no rate limit.
+    /// Open registration, a shared secret, no rate limit. The engine is the embedded one, unless the environment has
+    /// `HEARTH_TEST_ENGINE=foundationdb`, which runs every test on a FoundationDB of its own.
     fn default() -> Self {
+        let is_other = std::env::var_os("HEARTH_TEST_ENGINE").is_some_and(|engine| engine == "foundationdb");
         Self {
+            engine: if is_other { Engine::LocalFoundationDb } else { Engine::Embedded },
             server_name: "hearth.test".to_owned(),
             registration_token: None,
             shared_secret: Some("a secret among tests".to_owned()),
@@ -161,7 +183,23 @@ impl TestServer {
                 writeln!(text, "{key} = {value:?}").expect("strings take everything");
             }
         }
+        match &self.options.engine {
+            Engine::Embedded => {}
+            Engine::LocalFoundationDb => text += "[store]\nengine = \"foundationdb\"\n",
+            Engine::FoundationDb { cluster_file, key_prefix } => {
+                write!(
+                    text,
+                    "[store]\nengine = \"foundationdb\"\ncluster_file = {cluster_file:?}\nkey_prefix = {key_prefix:?}\n"
+                )
+                .expect("strings take everything");
+            }
+        }
         text + more.as_str()
+    }
+
+    /// The folder of the local FoundationDB.
+    pub fn foundationdb_dir(&self) -> PathBuf {
+        self.data_dir().join("foundationdb")
     }
 
     /// Stops the server as a supervisor does (SIGTERM) and waits for it. Returns the exit code.
@@ -284,6 +322,17 @@ impl TestServer {
         assert_eq!(status, 200, "{answer}");
         let text = |key: &str| answer[key].as_str().expect("a string").to_owned();
         Account { user_id: text("user_id"), device_id: text("device_id"), token: text("access_token") }
+    }
+}
+
+impl Drop for TestServer {
+    /// Kills what runs before the folder goes.
+    fn drop(&mut self) {
+        self.process = None;
+        if self.options.engine == Engine::LocalFoundationDb {
+            // It leaves by itself a second after the server, and would write into the folder until then.
+            crate::foundationdb::kill(&self.foundationdb_dir());
+        }
     }
 }
 

@@ -115,6 +115,12 @@ impl LocalInstance {
         lock::holder(&lock_file_in(folder)).is_some()
     }
 
+    /// The process ids of the servers that work on the data of the instance in `folder`: one, or none. Looks through all
+    /// processes.
+    pub fn processes(folder: &Path) -> Vec<u32> {
+        leftover::find(&data_folder_in(folder)).iter().map(|pid| pid.as_u32()).collect()
+    }
+
     /// The instance in `folder`, which is made at its first start. Needs a running tokio runtime; starts nothing yet.
     pub fn new(folder: &Path, restart: Restart) -> Self {
         Self::with_programs(folder, restart, Arc::new(Programs::find))
@@ -253,7 +259,7 @@ impl Shared {
     }
 
     fn data_folder(&self) -> PathBuf {
-        self.folder.join("data")
+        data_folder_in(&self.folder)
     }
 
     fn log_folder(&self) -> PathBuf {
@@ -401,6 +407,10 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalInstance").field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+fn data_folder_in(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 fn lock_file_in(folder: &Path) -> PathBuf {
