@@ -225,3 +225,63 @@ async fn time_and_capacity_and_stopping_end_the_wait() {
     assert_eq!(hub.poll(&user, far(), nothing).await.unwrap(), 1, "nobody waits after the stop");
     assert_eq!(hub.waiting(), 0);
 }
+
+/// A log whose first watches and looks fail, as they do while a cluster is away.
+struct Broken {
+    log: Log,
+    failures: Mutex<u32>,
+}
+
+impl Source for Broken {
+    const NAME: &'static str = "broken log";
+
+    async fn look(&self, since: Option<Version>) -> Result<Look, SyncError> {
+        let number = {
+            let mut failures = self.failures.lock().unwrap();
+            *failures += 1;
+            *failures
+        };
+        let look = self.log.look(since).await?;
+        match number {
+            // The watch of a transaction that never commits fails like one that the cluster has dropped.
+            1 => Ok(Look { watch: self.log.store.begin().watch(HEAD).await?, ..look }),
+            2 => Err(StoreError::TransactionTooOld.into()),
+            _ => Ok(look),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_follower_goes_on_after_failures_and_wakes_everybody() {
+    let log = Log { store: Store::memory() };
+    let hub = Hub::new(10);
+    let stop = CancellationToken::new();
+    let source = Broken { log: log.clone(), failures: Mutex::default() };
+    let alice = UserId::parse("@alice:example.org").unwrap();
+    let reader = async {
+        // Something happens that nobody is told of; the reader hears of it when the follower looks again.
+        let mut samples = 0;
+        let found = hub
+            .poll::<_, SyncError, _, _>(&alice, far(), |_| {
+                samples += 1;
+                let (log, first) = (log.clone(), samples == 1);
+                async move {
+                    if first {
+                        let nothing = Sample::Nothing { answer: 0, rooms: Arc::new([RoomNid(7)].into()) };
+                        log.append(RoomNid(7), 1).await;
+                        return Ok(nothing);
+                    }
+                    let entries = log.read(0).await?.0.len();
+                    Ok(if entries > 0 {
+                        Sample::Something(entries)
+                    } else {
+                        Sample::Nothing { answer: 0, rooms: Arc::default() }
+                    })
+                }
+            })
+            .await;
+        assert_eq!(found.unwrap(), 1);
+        stop.cancel();
+    };
+    tokio::join!(hub.follow(source, stop.clone()), reader);
+}
