@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use ruma::{
-    CanonicalJsonObject, RoomVersionId,
+    CanonicalJsonObject, MilliSecondsSinceUnixEpoch, RoomVersionId, UInt,
     serde::Base64,
     signatures::{self, PublicKeyMap, Verified, sign_json},
 };
@@ -15,7 +16,9 @@ use crate::{
     build::Unsigned,
     hashing,
     json::{parse, write},
+    keys::{ServerKey, ServerKeys, Validity},
     pdu_tests::{key, unsigned, version},
+    receive::{Received, Unverified},
     testing::{Dag, DagPlan},
 };
 
@@ -206,5 +209,65 @@ fn ruma_agrees() {
             }
             ruma::state_res::check_pdu_format(&object, &rules.event_format).unwrap();
         }
+    }
+}
+
+/// Any JSON; floats and large integers where the room version bears them.
+fn any_content() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-9_007_199_254_740_991..=9_007_199_254_740_991_i64).prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "\u{fdd0}{0,2}[0-9.]{0,3}".prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    });
+    let key = prop_oneof![any::<String>(), "membership|users|ban|redacts|creator|join_rule|allow|third_party_invite"];
+    prop::collection::btree_map(key, value, 0..5).prop_map(|map| map.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn what_is_built_is_received(
+        content in any_content(),
+        number in 1..=12_u32,
+        kind in "m\\.room\\.(message|member|power_levels|create|redaction|join_rules|aliases)|\\PC{0,8}",
+        state_key in proptest::option::of("\\PC{0,8}"),
+        redacts: bool,
+    ) {
+        let version = version(&RoomVersionId::try_from(number.to_string()).unwrap());
+        let mut event = unsigned(&kind, state_key.as_deref(), &content);
+        event.redacts = redacts.then(|| "$t:domain".try_into().unwrap());
+        let Ok(pdu) = event.sign(&version, &key()) else {
+            // Only for numbers that are not canonical.
+            prop_assert!(version.facts.strict_json);
+            return Ok(());
+        };
+        let received = Received::parse(&pdu.json, &version).unwrap();
+        prop_assert_eq!(format!("{:?}", received.pdu()), format!("{pdu:?}"));
+        let stored = Pdu::parse(&pdu.json, &version, Some(pdu.event_id.clone())).unwrap();
+        prop_assert_eq!(format!("{stored:?}"), format!("{pdu:?}"));
+        let mut keys = ServerKeys::default();
+        let validity = Validity::Until(MilliSecondsSinceUnixEpoch(UInt::MAX));
+        let public = ServerKey { key: key().pair.public_key().to_vec(), validity };
+        keys.insert("domain".try_into().unwrap(), "ed25519:1".to_owned(), public);
+        let now = MilliSecondsSinceUnixEpoch(UInt::MAX);
+        let verified = received.verify(&version, &keys, now).unwrap();
+        prop_assert!(!verified.redacted);
+        let redacted = pdu.redacted(&version).unwrap();
+        let again = Received::parse(&redacted.json, &version).unwrap().verify(&version, &keys, now).unwrap();
+        prop_assert_eq!(&again.pdu.json, &redacted.json);
+        prop_assert_eq!(&again.pdu.event_id, &pdu.event_id);
+        // Whatever is changed in what redaction keeps breaks the signature.
+        let forged = pdu.json.replacen("\"depth\":3", "\"depth\":4", 1);
+        let forged = Received::parse(&forged, &version).unwrap().verify(&version, &keys, now);
+        prop_assert!(matches!(forged, Err(Unverified::WrongSignature(..))));
     }
 }

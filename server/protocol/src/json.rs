@@ -139,7 +139,7 @@ pub(crate) fn integer_levels(content: Box<RawValue>) -> Result<Box<RawValue>, Pd
 /// Whether anything changed.
 fn cut(value: &mut Value) -> bool {
     match value {
-        Value::Object(entries) => entries.values_mut().fold(false, |changed, entry| cut(entry) || changed),
+        Value::Object(entries) => entries.values_mut().map(cut).filter(|changed| *changed).count() > 0,
         Value::Number(number) => {
             let most = MAX_INTEGER.cast_signed();
             let integer = match (number.as_i64(), number.as_f64()) {

@@ -174,6 +174,7 @@ impl Pdu {
     }
 
     /// The form in which servers exchange the event (its JSON as it was signed, without `unsigned`).
+    #[expect(clippy::missing_panics_doc, reason = "it never does")]
     pub fn to_federation(&self) -> Box<RawValue> {
         // `json` was parsed when the event was made.
         RawValue::from_string(self.json.clone()).expect("an event's JSON is JSON")

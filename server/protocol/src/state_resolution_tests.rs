@@ -62,6 +62,7 @@ impl Story {
         self
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "contents are written where they are used")]
     fn then(
         &mut self,
         name: &'static str,
@@ -160,7 +161,9 @@ fn resolve_in_parts(reference: &Reference, states: Vec<State>) -> State {
     let mut loaded = Events::default();
     let load = |loaded: &mut Events, ids: Vec<OwnedEventId>| {
         let none = ids.is_empty();
-        ids.iter().for_each(|id| loaded.insert(reference.events().get(id).unwrap().clone()));
+        for id in ids {
+            loaded.insert(reference.events().get(&id).unwrap().clone());
+        }
         !none
     };
     let first = resolution.conflicted().cloned().collect();

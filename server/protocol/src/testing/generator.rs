@@ -106,6 +106,9 @@ impl Dag {
     }
 
     /// Indices of all events in a random order in which each still comes after those that it names.
+    ///
+    /// # Panics
+    /// Never: the events are a graph without cycles.
     pub fn topological_order(&self, seed: u64) -> Vec<usize> {
         let mut random = StdRng::seed_from_u64(seed);
         let place: BTreeMap<&OwnedEventId, usize> =
