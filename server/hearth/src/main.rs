@@ -11,6 +11,7 @@ mod data_folder;
 mod databases;
 mod development;
 mod failure;
+mod jobs;
 mod listen;
 mod logging;
 mod password;

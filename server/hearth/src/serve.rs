@@ -18,6 +18,7 @@ use crate::{
     databases::Databases,
     development,
     failure::{Failure, STOP},
+    jobs,
     listen::{Bound, Limits},
     stop_signal::StopSignal,
     tls,
@@ -102,6 +103,7 @@ async fn run(
         rooms: databases.rooms.clone(),
         transitory: databases.transitory.clone(),
         sync: databases.sync.clone(),
+        jobs: databases.jobs.clone(),
         default_room_version: config.default_room_version.clone(),
         in_flight: InFlight::default(),
         limiter: RateLimiter::new(config.rate_limit),
@@ -128,6 +130,7 @@ async fn run(
 
     let background = TaskTracker::new();
     spawn_background(&background, databases, &stopping);
+    jobs::start(&background, databases, admin_settings::backups(config, &databases.folder), &stopping);
     background.spawn(admin_work);
     let limits = Limits {
         stop: stopping.clone(),
@@ -177,10 +180,6 @@ fn spawn_background(tasks: &TaskTracker, databases: &Databases, stopping: &Cance
     tasks.spawn(async move { transitory.run_timers(stop).await });
     let (sync, stop) = (databases.sync.clone(), stopping.clone());
     tasks.spawn(async move { sync.run(stop).await });
-    let (accounts, rooms, stop) = (databases.accounts.clone(), databases.rooms.clone(), stopping.clone());
-    tasks.spawn(async move {
-        stop.run_until_cancelled(crate::user::finish_deactivations(&accounts, &rooms)).await;
-    });
 }
 
 /// For listeners that serve only what this version does not have.

@@ -1,7 +1,6 @@
 //! `hearth user`: on the store where the server does not run, through its admin API where it does.
 
 use hearth_accounts::{AccountError, Accounts, NewUser};
-use hearth_rooms::Rooms;
 use hyper::Method;
 use rand::{Rng, rngs::OsRng};
 use ruma::{OwnedUserId, ServerName, UserId};
@@ -14,7 +13,7 @@ use crate::{
     data_folder::DataFolder,
     databases::Databases,
     failure::{Failure, STOP},
-    password,
+    jobs, password,
     store_opening::OpenFailure,
 };
 
@@ -65,24 +64,6 @@ pub(crate) async fn run(command: UserCommand) -> Result<u8, Failure> {
         }
     }
     Ok(STOP)
-}
-
-/// Leaves the rooms of users whose deactivation did not come to its end.
-pub(crate) async fn finish_deactivations(accounts: &Accounts, rooms: &Rooms) {
-    let users = match accounts.unfinished_deactivations().await {
-        Ok(users) => users,
-        Err(error) => return tracing::warn!(%error, "cannot read unfinished deactivations"),
-    };
-    for user in users {
-        if let Err(error) = rooms.leave_all(&user).await {
-            tracing::warn!(%user, %error, "cannot leave the rooms of a deactivated user");
-            continue;
-        }
-        match accounts.finish_deactivation(&user).await {
-            Ok(()) => tracing::info!(%user, "finished a deactivation"),
-            Err(error) => tracing::warn!(%user, %error, "cannot finish a deactivation"),
-        }
-    }
 }
 
 /// A user of this server by name or id.
@@ -225,9 +206,8 @@ impl Users {
             Self::Store(databases) => {
                 self.must_be_active(&databases.accounts, user).await?;
                 databases.accounts.deactivate(user, erase).await.map_err(words)?;
-                // From here on the account is closed. Should leaving fail, the start of the server takes it up again.
-                databases.rooms.leave_all(user).await.map_err(|error| Failure::new(error.to_string()))?;
-                databases.accounts.finish_deactivation(user).await.map_err(words)
+                // From here on the account is closed. Should the rest fail, the server takes it up again.
+                jobs::finish_deactivations(databases).await
             }
             Self::Server(server) => {
                 let path = format!("/users/{}/deactivate", encode(user));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Kind;
+use crate::{Enqueue, JobId, Jobs, JobsError, Kind, WhileRunning};
 
 /// Makes a backup of the whole store. The key is `scheduled` or `manual`.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,14 @@ pub struct DeactivateUser;
 pub struct DeactivateUserArguments {
     /// The user id.
     pub user: String,
+}
+
+impl DeactivateUser {
+    /// Asks for it, once the account is closed.
+    pub async fn enqueue(jobs: &Jobs, user: &str) -> Result<JobId, JobsError> {
+        let how = Enqueue { while_running: WhileRunning::Ignore, ..Enqueue::default() };
+        jobs.enqueue::<Self>(user, &DeactivateUserArguments { user: user.to_owned() }, how).await
+    }
 }
 
 impl Kind for DeactivateUser {

@@ -156,12 +156,6 @@ impl Rooms {
         self.run_everywhere(rooms, operation).await
     }
 
-    /// Leaves every joined room and rejects every invite (deactivation).
-    pub async fn leave_all(&self, user: &UserId) -> Result<(), RoomError> {
-        let rooms = self.rooms_to_leave(user).await?;
-        self.leave_these(user, rooms).await
-    }
-
     /// Rooms that the user is in, is invited to or knocks at, in the order of their numeric ids.
     pub(crate) async fn rooms_to_leave(&self, user: &UserId) -> Result<Vec<RoomNid>, RoomError> {
         let inside = |membership| matches!(membership, Membership::Join | Membership::Invite | Membership::Knock);

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, body::Body, extract::ConnectInfo};
 use futures_util::future::BoxFuture;
 use hearth_accounts::{Accounts, AccountsConfig, NewDevice, NewUser, PasswordCost, RegistrationMode, Session};
+use hearth_jobs::Jobs;
 use hearth_protocol::SigningKey;
 use hearth_rooms::{PushRules, Rooms, RoomsConfig};
 use hearth_store::Store;
@@ -77,8 +78,9 @@ impl TestApi {
         };
         let accounts = Accounts::new(store.clone(), config);
         let rooms = Rooms::new(store.clone(), rooms_config, Arc::new(NoRules));
-        let transitory = Transitory::new(store);
+        let transitory = Transitory::new(store.clone());
         let mut parts = ClientParts {
+            jobs: Jobs::new(store),
             server_name,
             public_base_url: "https://example.org".to_owned(),
             federation_address: Some("example.org:443".to_owned()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use hearth_accounts::{AccountError, Accounts, Device as AccountDevice, NewUser, User as Account};
+use hearth_jobs::kinds;
 use http::StatusCode;
 use rand::{Rng, rngs::OsRng};
 use ruma::{OwnedUserId, UserId};
@@ -283,7 +284,7 @@ pub(super) async fn reset_password(
     Ok(Json(PasswordWasReset { generated_password }))
 }
 
-/// Deactivates a user for ever: devices are logged out, rooms are left, the name stays taken.
+/// Deactivates a user for ever: devices are logged out, the name stays taken. A job leaves the rooms.
 #[utoipa::path(
     post,
     path = "/users/{user_id}/deactivate",
@@ -300,9 +301,8 @@ pub(super) async fn deactivate(
     let accounts = &admin.parts.accounts;
     let user_id = find_active(accounts, &user_id).await?;
     accounts.deactivate(&user_id, body.erase).await?;
-    // From here on the account is closed. Should leaving fail, the start of the server takes it up again.
-    admin.parts.rooms.leave_all(&user_id).await?;
-    accounts.finish_deactivation(&user_id).await?;
+    // From here on the account is closed; a job leaves the rooms.
+    kinds::DeactivateUser::enqueue(&admin.parts.jobs, user_id.as_str()).await?;
     tracing::info!(%user_id, erase = body.erase, "user deactivated by the administrator");
     Ok(Json(find(accounts, user_id.as_str()).await?.into()))
 }

@@ -1,6 +1,7 @@
 //! The endpoints of this part, from the outside.
 
 use hearth_accounts::{Accounts, AccountsConfig, PasswordCost, RegistrationMode};
+use hearth_jobs::{Filter, Kind, Page, kinds::DeactivateUser};
 use http::Method;
 use ruma::owned_server_name;
 use serde_json::{Value, json};
@@ -355,7 +356,9 @@ async fn own_account() {
     let gone = confirmed(&api, Method::POST, "/account/deactivate", &token, "alice", &json!({ "erase": true })).await;
     assert_eq!(ok(&gone), json!({ "id_server_unbind_result": "success" }));
     refused(&get(&api, "/account/whoami", &token).await, 401, "M_UNKNOWN_TOKEN");
-    assert!(api.state.accounts.unfinished_deactivations().await.unwrap().is_empty());
+    let jobs = api.state.jobs.list(&Filter::default(), &Page::default()).await.unwrap().jobs;
+    let asked: Vec<_> = jobs.iter().map(|job| (job.kind.as_str(), job.key.as_str())).collect();
+    assert_eq!(asked, [(DeactivateUser::NAME, "@alice:example.org")], "the rest is a job");
     refused(&get(&api, "/profile/@alice:example.org", "").await, 404, "M_NOT_FOUND");
 }
 
