@@ -6,7 +6,9 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
-use crate::types::*;
+use crate::types::{
+    FDBCallback, FDBDatabase, FDBFuture, FDBKey, FDBKeyValue, FDBMappedKeyValue, FDBTransaction, fdb_bool_t, fdb_error_t,
+};
 use crate::{FDBConflictRangeType, FDBDatabaseOption, FDBMutationType, FDBNetworkOption, LIBRARY_NOT_LOADED};
 use crate::{FDBStreamingMode, FDBTransactionOption};
 

@@ -54,6 +54,9 @@ pub enum StoreError {
     /// succeed later. Where it comes from a commit, the text says whether the commit may have happened.
     #[error("the database does not answer: {0}")]
     Unavailable(String),
+    /// A [`crate::Snapshot`] cannot be read to its end; begin another one.
+    #[error("snapshot failed: {0}")]
+    SnapshotLost(String),
     /// The store was closed.
     #[error("store is closed")]
     Closed,

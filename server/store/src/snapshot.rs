@@ -39,6 +39,7 @@ impl Snapshot {
     pub async fn next(&mut self) -> Result<Option<SnapshotPart>, StoreError> {
         match &mut self.engine {
             SnapshotEngine::Embedded(snapshot) => snapshot.next().await,
+            SnapshotEngine::FoundationDb(snapshot) => snapshot.next().await,
         }
     }
 
@@ -47,6 +48,7 @@ impl Snapshot {
     pub fn version(&self) -> Option<Version> {
         match &self.engine {
             SnapshotEngine::Embedded(snapshot) => Some(snapshot.version()),
+            SnapshotEngine::FoundationDb(snapshot) => snapshot.version(),
         }
     }
 }

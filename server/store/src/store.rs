@@ -1,10 +1,12 @@
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use tracing::Instrument;
 
 use crate::engine::embedded::{Embedded, EmbeddedSnapshot, EmbeddedTransaction};
+use crate::engine::foundationdb::{self, FdbSnapshot, FdbTransaction, FoundationDb};
 use crate::engine::{SnapshotEngine, StoreEngine, TransactionEngine};
 use crate::options::{EmbeddedOptions, FoundationDbOptions};
 use crate::stats::{Health, StoreStats};
@@ -24,6 +26,9 @@ const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// A transaction that outlives its lifetime again and again does too much; waiting longer does not help it.
 const TOO_OLD_ATTEMPTS: u32 = 5;
+/// A cluster that elects new leaders is back after a second or two. An attempt that gets no answer at all takes longer
+/// than this, so that it is the last one.
+const UNAVAILABLE_PATIENCE: Duration = Duration::from_secs(4);
 
 // See `Transaction`: a remote engine waits where the embedded one does not.
 #[allow(clippy::unused_async)]
@@ -39,8 +44,15 @@ impl Store {
     /// Opens a store on a FoundationDB cluster. The cluster must answer a transaction within five seconds; nothing is
     /// written unless everything works, and then only the row that tells the format.
     pub async fn open_foundationdb(options: FoundationDbOptions) -> Result<Self, OpenError> {
-        let detail = "this build has no FoundationDB engine yet".to_owned();
-        Err(OpenError::Unreachable { path: options.cluster_file, detail })
+        Ok(Self { engine: StoreEngine::FoundationDb(FoundationDb::open(options).await?) })
+    }
+
+    /// Whether FoundationDB's client library can be used here: loads it as [`Self::open_foundationdb`] does, and gives its
+    /// release. For whoever has to start a cluster first, and should not where nobody could connect to it.
+    pub async fn foundationdb_client(library: Option<PathBuf>) -> Result<String, OpenError> {
+        let path = library.clone().unwrap_or_default();
+        let loaded = tokio::task::spawn_blocking(move || foundationdb::load_client(library.as_deref())).await;
+        loaded.map_err(|error| OpenError::Unreadable { path, detail: error.to_string() })?
     }
 
     /// An empty store in memory, for tests.
@@ -55,19 +67,27 @@ impl Store {
 
     /// Begins a transaction by hand.
     pub fn begin(&self) -> Transaction {
+        self.begin_labelled(None)
+    }
+
+    fn begin_labelled(&self, name: Option<&'static str>) -> Transaction {
         let engine = match &self.engine {
             StoreEngine::Embedded(engine) => {
                 TransactionEngine::Embedded(Arc::new(EmbeddedTransaction::new(engine.clone())))
+            }
+            StoreEngine::FoundationDb(engine) => {
+                TransactionEngine::FoundationDb(Arc::new(FdbTransaction::new(engine.clone(), name)))
             }
         };
         Transaction::new(engine)
     }
 
     /// Runs `body` in a transaction and commits it, again from the start (with backoff) when it conflicts.
-    /// `body` must be idempotent and do no network I/O. `name` labels the tracing span.
+    /// `body` must be idempotent and do no network I/O. `name` labels the tracing span, and on FoundationDB the transaction.
     ///
     /// A conflict means that another transaction succeeded, so conflicts are retried for as long as they come;
-    /// a transaction that grows too old is given up after a few attempts.
+    /// a transaction that grows too old is given up after a few attempts, and one that finds the cluster
+    /// [unavailable](StoreError::Unavailable) after a few seconds. A commit whose result stays unknown is never run again.
     pub async fn transact<T, E, F, Fut>(&self, name: &'static str, body: F) -> Result<T, E>
     where
         F: Fn(Transaction) -> Fut + Send + Sync,
@@ -90,23 +110,25 @@ impl Store {
         let run = async {
             let mut attempts = 0;
             let mut too_old = 0;
+            let began = Instant::now();
             loop {
                 attempts += 1;
-                let transaction = self.begin();
-                let outcome = match body(transaction.clone()).await {
-                    Ok(value) => transaction.commit().await.map(|committed| (value, committed)).map_err(E::from),
-                    Err(error) => Err(error),
-                };
-                let error = match outcome {
-                    Ok(done) => {
-                        tracing::Span::current().record("attempts", attempts);
-                        return Ok(done);
-                    }
+                let transaction = self.begin_labelled(Some(name));
+                let error = match body(transaction.clone()).await {
+                    Ok(value) => match transaction.commit_or_say().await {
+                        Ok(committed) => {
+                            tracing::Span::current().record("attempts", attempts);
+                            return Ok((value, committed));
+                        }
+                        Err(failure) if failure.is_unknown => return Err(E::from(failure.error)),
+                        Err(failure) => E::from(failure.error),
+                    },
                     Err(error) => error,
                 };
                 match error.as_store_error() {
                     Some(StoreError::TransactionTooOld) if too_old + 1 < TOO_OLD_ATTEMPTS => too_old += 1,
                     Some(StoreError::Conflict) => {}
+                    Some(StoreError::Unavailable(_)) if began.elapsed() < UNAVAILABLE_PATIENCE => {}
                     _ => return Err(error),
                 }
                 drop(transaction);
@@ -121,6 +143,7 @@ impl Store {
     pub async fn current_version(&self) -> Result<Version, StoreError> {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.current_version(),
+            StoreEngine::FoundationDb(engine) => engine.current_version().await,
         }
     }
 
@@ -130,6 +153,9 @@ impl Store {
             StoreEngine::Embedded(engine) => {
                 SnapshotEngine::Embedded(EmbeddedSnapshot::new(engine.clone(), begin, end)?)
             }
+            StoreEngine::FoundationDb(engine) => {
+                SnapshotEngine::FoundationDb(Box::new(FdbSnapshot::new(engine.clone(), begin, end).await?))
+            }
         };
         Ok(Snapshot::new(engine))
     }
@@ -138,6 +164,7 @@ impl Store {
     pub fn engine(&self) -> &'static str {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.name(),
+            StoreEngine::FoundationDb(_) => foundationdb::NAME,
         }
     }
 
@@ -145,6 +172,7 @@ impl Store {
     pub fn is_shared(&self) -> bool {
         match &self.engine {
             StoreEngine::Embedded(_) => false,
+            StoreEngine::FoundationDb(_) => true,
         }
     }
 
@@ -153,6 +181,7 @@ impl Store {
     pub async fn health(&self) -> Health {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.health(),
+            StoreEngine::FoundationDb(engine) => engine.health().await,
         }
     }
 
@@ -164,23 +193,35 @@ impl Store {
     /// which stops its commits for about a second.
     pub async fn advance_version(&self, past: Version) -> Result<(), StoreError> {
         match &self.engine {
-            StoreEngine::Embedded(engine) => engine.advance_version(past),
+            StoreEngine::Embedded(engine) => {
+                engine.advance_version(past);
+                Ok(())
+            }
+            StoreEngine::FoundationDb(engine) => engine.advance_version(past).await,
         }
-        Ok(())
     }
 
     /// Figures for the dashboard.
     pub fn stats(&self) -> StoreStats {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.stats(),
+            StoreEngine::FoundationDb(engine) => engine.stats(),
         }
     }
 
     /// Resolves when the store has failed (the disk broke or is full). From then on every operation fails with the
     /// same error, so the process should say so and end; pending forever otherwise.
     pub fn failed(&self) -> impl Future<Output = StoreError> + Send + 'static {
-        match &self.engine {
-            StoreEngine::Embedded(engine) => engine.failed(),
+        let failed = match &self.engine {
+            StoreEngine::Embedded(engine) => Some(engine.failed()),
+            // A cluster that is gone may come back.
+            StoreEngine::FoundationDb(_) => None,
+        };
+        async move {
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -188,6 +229,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.engine {
             StoreEngine::Embedded(engine) => engine.close().await,
+            StoreEngine::FoundationDb(engine) => engine.close().await,
         }
     }
 }

@@ -13,7 +13,8 @@ pub struct Transaction {
     engine: TransactionEngine,
 }
 
-/// Resolves when the watched key's value changes after the transaction that made the watch committed.
+/// Resolves when the watched key's value changes after the transaction that made the watch committed. It may also
+/// resolve without a change, so whoever waits looks again.
 #[derive(Debug)]
 pub struct Watch {
     engine: WatchEngine,
@@ -24,6 +25,7 @@ impl Watch {
     pub async fn changed(self) -> Result<(), StoreError> {
         match self.engine {
             WatchEngine::Embedded(watch) => watch.changed().await,
+            WatchEngine::FoundationDb(watch) => watch.changed().await,
         }
     }
 }
@@ -39,6 +41,7 @@ impl Transaction {
     pub async fn read_version(&self) -> Result<Version, StoreError> {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.read_version(),
+            TransactionEngine::FoundationDb(transaction) => transaction.read_version().await,
         }
     }
 
@@ -46,6 +49,7 @@ impl Transaction {
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.get(key, true),
+            TransactionEngine::FoundationDb(transaction) => transaction.get(key, true).await,
         }
     }
 
@@ -53,6 +57,7 @@ impl Transaction {
     pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.get(key, false),
+            TransactionEngine::FoundationDb(transaction) => transaction.get(key, false).await,
         }
     }
 
@@ -61,6 +66,7 @@ impl Transaction {
     pub async fn range(&self, read: &RangeRead) -> Result<Vec<KeyValue>, StoreError> {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.range(read),
+            TransactionEngine::FoundationDb(transaction) => transaction.range(read).await,
         }
     }
 
@@ -68,6 +74,7 @@ impl Transaction {
     pub fn set(&self, key: &[u8], value: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.set(key, value),
+            TransactionEngine::FoundationDb(transaction) => transaction.set(key, value),
         }
     }
 
@@ -75,6 +82,7 @@ impl Transaction {
     pub fn clear(&self, key: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.clear(key),
+            TransactionEngine::FoundationDb(transaction) => transaction.clear(key),
         }
     }
 
@@ -82,6 +90,7 @@ impl Transaction {
     pub fn clear_range(&self, begin: &[u8], end: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.clear_range(begin, end),
+            TransactionEngine::FoundationDb(transaction) => transaction.clear_range(begin, end),
         }
     }
 
@@ -89,6 +98,7 @@ impl Transaction {
     pub fn atomic(&self, op: AtomicOp, key: &[u8], operand: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.atomic(op, key, operand),
+            TransactionEngine::FoundationDb(transaction) => transaction.atomic(op, key, operand),
         }
     }
 
@@ -100,6 +110,7 @@ impl Transaction {
     pub fn set_versionstamped_key(&self, key: &[u8], value: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.set_versionstamped_key(key, value),
+            TransactionEngine::FoundationDb(transaction) => transaction.set_versionstamped_key(key, value),
         }
     }
 
@@ -107,6 +118,7 @@ impl Transaction {
     pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.set_versionstamped_value(key, value),
+            TransactionEngine::FoundationDb(transaction) => transaction.set_versionstamped_value(key, value),
         }
     }
 
@@ -114,6 +126,7 @@ impl Transaction {
     pub fn add_read_conflict_range(&self, begin: &[u8], end: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.add_read_conflict_range(begin, end),
+            TransactionEngine::FoundationDb(transaction) => transaction.add_read_conflict_range(begin, end),
         }
     }
 
@@ -121,6 +134,7 @@ impl Transaction {
     pub fn add_write_conflict_range(&self, begin: &[u8], end: &[u8]) {
         match &self.engine {
             TransactionEngine::Embedded(transaction) => transaction.add_write_conflict_range(begin, end),
+            TransactionEngine::FoundationDb(transaction) => transaction.add_write_conflict_range(begin, end),
         }
     }
 
@@ -129,6 +143,7 @@ impl Transaction {
     pub async fn watch(&self, key: &[u8]) -> Result<Watch, StoreError> {
         let engine = match &self.engine {
             TransactionEngine::Embedded(transaction) => WatchEngine::Embedded(transaction.watch(key)?),
+            TransactionEngine::FoundationDb(transaction) => WatchEngine::FoundationDb(transaction.watch(key).await?),
         };
         Ok(Watch { engine })
     }
@@ -137,8 +152,40 @@ impl Transaction {
     ///
     /// Dropping the future once it was polled leaves open whether the transaction commits.
     pub async fn commit(&self) -> Result<Committed, StoreError> {
+        self.commit_or_say().await.map_err(|failure| failure.error)
+    }
+
+    /// [`Self::commit`], with an error that tells whether the commit may have happened.
+    pub(crate) async fn commit_or_say(&self) -> Result<Committed, CommitFailure> {
         match &self.engine {
-            TransactionEngine::Embedded(transaction) => transaction.commit().await,
+            TransactionEngine::Embedded(transaction) => transaction.commit().await.map_err(CommitFailure::from),
+            TransactionEngine::FoundationDb(transaction) => transaction.commit().await,
         }
+    }
+}
+
+/// Why a commit failed.
+#[derive(Debug)]
+pub(crate) struct CommitFailure {
+    pub(crate) error: StoreError,
+    /// The commit may have happened, or may still happen.
+    pub(crate) is_unknown: bool,
+}
+
+impl CommitFailure {
+    /// Nobody knows whether the commit happened; `error` says what else is wrong.
+    pub(crate) fn unknown(error: &StoreError) -> Self {
+        let text = match error {
+            StoreError::Unavailable(text) => text.clone(),
+            error => error.to_string(),
+        };
+        let error = StoreError::Unavailable(format!("{text}; it is unknown whether the last change was made"));
+        Self { error, is_unknown: true }
+    }
+}
+
+impl From<StoreError> for CommitFailure {
+    fn from(error: StoreError) -> Self {
+        Self { error, is_unknown: false }
     }
 }

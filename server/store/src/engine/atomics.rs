@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::AtomicOp;
 
 /// The value after `op`. The result is as wide as the operand: a shorter value is extended with zeros, a longer one is cut.
-pub(super) fn apply(op: AtomicOp, current: Option<&[u8]>, operand: &[u8]) -> Vec<u8> {
+pub(crate) fn apply(op: AtomicOp, current: Option<&[u8]>, operand: &[u8]) -> Vec<u8> {
     let Some(current) = current else { return operand.to_vec() };
     let byte = |index: usize| current.get(index).copied().unwrap_or(0);
     match op {

@@ -11,12 +11,12 @@ use crate::limits::{KEY_BYTES, VALUE_BYTES};
 use crate::{AtomicOp, StoreError, Version};
 
 /// Bytes of a versionstamp that the commit fills in.
-const STAMP_BYTES: usize = 10;
+pub(crate) const STAMP_BYTES: usize = 10;
 /// Bytes of the offset behind a key or value that holds an incomplete versionstamp.
 const OFFSET_BYTES: usize = 4;
 
 /// The ten bytes that a commit writes into versionstamps: version and place in its batch.
-pub(super) fn stamp(version: Version, order: u16) -> [u8; STAMP_BYTES] {
+pub(crate) fn stamp(version: Version, order: u16) -> [u8; STAMP_BYTES] {
     let mut stamp = [0; STAMP_BYTES];
     stamp[..8].copy_from_slice(&version.to_be_bytes());
     stamp[8..].copy_from_slice(&order.to_be_bytes());
@@ -25,7 +25,7 @@ pub(super) fn stamp(version: Version, order: u16) -> [u8; STAMP_BYTES] {
 
 /// What the atomic operations of a [`Pending`] write start from.
 #[derive(Debug, Clone)]
-pub(super) enum Base {
+pub(crate) enum Base {
     /// Whatever is stored at commit.
     Stored,
     /// Nothing: the key was cleared.
@@ -40,9 +40,9 @@ pub(super) enum Base {
 
 /// The write that waits for one key.
 #[derive(Debug, Clone)]
-pub(super) struct Pending {
-    pub(super) base: Base,
-    pub(super) operations: Vec<(AtomicOp, Bytes)>,
+pub(crate) struct Pending {
+    pub(crate) base: Base,
+    pub(crate) operations: Vec<(AtomicOp, Bytes)>,
     /// A versionstamp was written here; reads fail until the key is cleared, as on FoundationDB.
     unreadable: bool,
 }
@@ -53,12 +53,12 @@ impl Pending {
     }
 
     /// Whether the outcome does not depend on what is stored.
-    pub(super) fn is_independent(&self) -> bool {
+    pub(crate) fn is_independent(&self) -> bool {
         !matches!(self.base, Base::Stored)
     }
 
     /// The value over what is stored.
-    pub(super) fn resolve(&self, stored: Option<&[u8]>, stamp: [u8; STAMP_BYTES]) -> Option<Bytes> {
+    pub(crate) fn resolve(&self, stored: Option<&[u8]>, stamp: [u8; STAMP_BYTES]) -> Option<Bytes> {
         let mut value = match &self.base {
             Base::Stored => stored.map(Bytes::copy_from_slice),
             Base::Missing => None,
@@ -86,12 +86,12 @@ impl Pending {
 
 /// A write whose key gets the commit's versionstamp.
 #[derive(Debug)]
-pub(super) struct StampedKey {
-    template: Vec<u8>,
-    offset: usize,
-    value: Bytes,
-    /// Ranges that the transaction cleared after this write.
-    cleared_later: Vec<(Key, Key)>,
+pub(crate) struct StampedKey {
+    pub(crate) template: Vec<u8>,
+    pub(crate) offset: usize,
+    pub(crate) value: Bytes,
+    /// Ranges that the transaction cleared after this write, in that order.
+    pub(crate) cleared_later: Vec<(Key, Key)>,
 }
 
 impl StampedKey {
@@ -106,7 +106,7 @@ impl StampedKey {
 
 /// What the buffer knows of a key.
 #[derive(Debug)]
-pub(super) enum Lookup<'b> {
+pub(crate) enum Lookup<'b> {
     /// Nothing: ask the snapshot.
     Unwritten,
     /// The value, whatever is stored.
@@ -119,7 +119,7 @@ pub(super) enum Lookup<'b> {
 
 /// The writes of one transaction, in the shape in which they take effect.
 #[derive(Debug, Default)]
-pub(super) struct WriteBuffer {
+pub(crate) struct WriteBuffer {
     entries: BTreeMap<Key, Pending>,
     /// Cleared ranges, disjoint, begin to end; `entries` inside them were written afterwards.
     cleared: BTreeMap<Key, Key>,
@@ -131,7 +131,7 @@ pub(super) struct WriteBuffer {
 }
 
 impl WriteBuffer {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.cleared.is_empty() && self.stamped.is_empty() && self.error.is_none()
     }
 
@@ -147,7 +147,7 @@ impl WriteBuffer {
         false
     }
 
-    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
         if self.check(key, value) {
             self.put(key, Base::Value(Bytes::copy_from_slice(value)));
         }
@@ -165,7 +165,7 @@ impl WriteBuffer {
         }
     }
 
-    pub(super) fn clear(&mut self, key: &[u8]) {
+    pub(crate) fn clear(&mut self, key: &[u8]) {
         if !self.check(key, &[]) {
             return;
         }
@@ -175,7 +175,7 @@ impl WriteBuffer {
         }
     }
 
-    pub(super) fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
+    pub(crate) fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
         if begin > end {
             self.error.get_or_insert(StoreError::InvertedRange);
             return;
@@ -232,7 +232,7 @@ impl WriteBuffer {
         self.unreadable = left;
     }
 
-    pub(super) fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]) {
+    pub(crate) fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]) {
         if !self.check(key, operand) {
             return;
         }
@@ -254,7 +254,7 @@ impl WriteBuffer {
     }
 
     /// `seen` is the version at which the transaction reads, if it has read already.
-    pub(super) fn set_versionstamped_key(&mut self, key: &[u8], value: &[u8], seen: Option<Version>) {
+    pub(crate) fn set_versionstamped_key(&mut self, key: &[u8], value: &[u8], seen: Option<Version>) {
         let Some((template, offset)) = split_offset(key) else {
             self.error.get_or_insert(StoreError::InvalidVersionstamp);
             return;
@@ -274,7 +274,7 @@ impl WriteBuffer {
         });
     }
 
-    pub(super) fn set_versionstamped_value(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn set_versionstamped_value(&mut self, key: &[u8], value: &[u8]) {
         let Some((template, offset)) = split_offset(value) else {
             self.error.get_or_insert(StoreError::InvalidVersionstamp);
             return;
@@ -284,7 +284,7 @@ impl WriteBuffer {
         }
     }
 
-    pub(super) fn fail(&mut self, error: StoreError) {
+    pub(crate) fn fail(&mut self, error: StoreError) {
         self.error.get_or_insert(error);
     }
 
@@ -293,7 +293,7 @@ impl WriteBuffer {
         self.cleared.range::<[u8], _>(before).next_back().is_some_and(|(_, end)| key < &**end)
     }
 
-    pub(super) fn lookup(&self, key: &[u8]) -> Lookup<'_> {
+    pub(crate) fn lookup(&self, key: &[u8]) -> Lookup<'_> {
         if self.unreadable.iter().any(|(begin, end)| &**begin <= key && key < &**end) {
             return Lookup::Unreadable;
         }
@@ -306,15 +306,27 @@ impl WriteBuffer {
         }
     }
 
+    /// A copy of what matters to a read of `begin..end`, for a read that takes its time while the transaction goes on.
+    pub(crate) fn cut(&self, begin: &[u8], end: &[u8]) -> Self {
+        let unreadable = self.unreadable.iter().filter(|(from, to)| **from < *end && *begin < **to);
+        Self {
+            entries: self.entries_in(begin, end).map(|(key, pending)| (key.clone(), pending.clone())).collect(),
+            cleared: self.cleared_in(begin, end).into_iter().collect(),
+            stamped: Vec::new(),
+            unreadable: unreadable.cloned().collect(),
+            error: None,
+        }
+    }
+
     /// Whether these writes change what a read of `begin..end` sees.
-    pub(super) fn touches(&self, begin: &[u8], end: &[u8]) -> bool {
+    pub(crate) fn touches(&self, begin: &[u8], end: &[u8]) -> bool {
         self.entries_in(begin, end).next().is_some()
             || !self.cleared_in(begin, end).is_empty()
             || self.unreadable.iter().any(|(from, to)| **from < *end && *begin < **to)
     }
 
     /// The writes of single keys in `begin..end`, in order.
-    pub(super) fn entries_in(&self, begin: &[u8], end: &[u8]) -> impl DoubleEndedIterator<Item = (&Key, &Pending)> {
+    pub(crate) fn entries_in(&self, begin: &[u8], end: &[u8]) -> impl DoubleEndedIterator<Item = (&Key, &Pending)> {
         // A map's range panics where it is inverted.
         let end = end.max(begin);
         self.entries.range::<[u8], _>((Bound::Included(begin), Bound::Excluded(end)))
@@ -338,7 +350,7 @@ impl WriteBuffer {
     }
 
     /// `begin..end` in order, cut at the borders of cleared ranges; the flag tells what is cleared.
-    pub(super) fn segments(&self, begin: &[u8], end: &[u8]) -> Vec<(Key, Key, bool)> {
+    pub(crate) fn segments(&self, begin: &[u8], end: &[u8]) -> Vec<(Key, Key, bool)> {
         let mut segments = Vec::new();
         let mut at: Key = begin.into();
         for (from, to) in self.cleared_in(begin, end) {
@@ -355,12 +367,12 @@ impl WriteBuffer {
     }
 
     /// Whether `begin..end` may hold a key with an unresolved versionstamp.
-    pub(super) fn unreadable_in(&self, begin: &[u8], end: &[u8]) -> bool {
+    pub(crate) fn unreadable_in(&self, begin: &[u8], end: &[u8]) -> bool {
         self.unreadable.iter().any(|(from, to)| **from < *end && *begin < **to)
     }
 
     /// The parts of `begin..end` where a read depends on what is stored.
-    pub(super) fn dependent_parts(&self, begin: &[u8], end: &[u8]) -> Vec<KeyRange> {
+    pub(crate) fn dependent_parts(&self, begin: &[u8], end: &[u8]) -> Vec<KeyRange> {
         let mut parts = Vec::new();
         for (from, to, cleared) in self.segments(begin, end) {
             if cleared {
@@ -381,12 +393,12 @@ impl WriteBuffer {
     }
 
     /// Whether these writes may decide the value of `key`.
-    pub(super) fn decides(&self, key: &[u8]) -> bool {
+    pub(crate) fn decides(&self, key: &[u8]) -> bool {
         !matches!(self.lookup(key), Lookup::Unwritten)
     }
 
     /// The writes for the commit, or the first misuse.
-    pub(super) fn into_writes(self) -> Result<WriteSet, StoreError> {
+    pub(crate) fn into_writes(self) -> Result<WriteSet, StoreError> {
         match self.error {
             Some(error) => Err(error),
             None => Ok(WriteSet {
@@ -400,15 +412,16 @@ impl WriteBuffer {
 
 /// The writes of a transaction at its commit: first the cleared ranges, then the keys.
 #[derive(Debug)]
-pub(super) struct WriteSet {
-    pub(super) cleared: Vec<(Key, Key)>,
-    pub(super) entries: Vec<(Key, Pending)>,
-    stamped: Vec<StampedKey>,
+pub(crate) struct WriteSet {
+    pub(crate) cleared: Vec<(Key, Key)>,
+    pub(crate) entries: Vec<(Key, Pending)>,
+    /// In the order in which they were written.
+    pub(crate) stamped: Vec<StampedKey>,
 }
 
 impl WriteSet {
     /// Bytes of keys and values, as the transaction limit counts them.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let cleared: usize = self.cleared.iter().map(|(begin, end)| begin.len() + end.len()).sum();
         let entries: usize = self.entries.iter().map(|(key, pending)| key.len() + pending.size()).sum();
         let stamped: usize = self.stamped.iter().map(|write| write.template.len() + write.value.len()).sum();
@@ -416,20 +429,20 @@ impl WriteSet {
     }
 
     /// The versionstamped keys, resolved.
-    pub(super) fn stamped(&self, stamp: [u8; STAMP_BYTES]) -> impl Iterator<Item = (Key, &Bytes)> {
+    pub(crate) fn stamped_keys(&self, stamp: [u8; STAMP_BYTES]) -> impl Iterator<Item = (Key, &Bytes)> {
         self.stamped.iter().filter_map(move |write| Some((write.resolve(stamp)?, &write.value)))
     }
 
     /// What readers conflict with.
-    pub(super) fn conflicts(&self, stamp: [u8; STAMP_BYTES]) -> impl Iterator<Item = KeyRange> {
+    pub(crate) fn conflicts(&self, stamp: [u8; STAMP_BYTES]) -> impl Iterator<Item = KeyRange> {
         let cleared = self.cleared.iter().map(|(begin, end)| KeyRange::Range(begin.clone(), end.clone()));
         let entries = self.entries.iter().map(|(key, _)| KeyRange::Point(key.clone()));
-        cleared.chain(entries).chain(self.stamped(stamp).map(|(key, _)| KeyRange::Point(key)))
+        cleared.chain(entries).chain(self.stamped_keys(stamp).map(|(key, _)| KeyRange::Point(key)))
     }
 }
 
 /// The smallest key above `key`.
-pub(super) fn successor(key: &[u8]) -> Key {
+pub(crate) fn successor(key: &[u8]) -> Key {
     key.iter().copied().chain([0]).collect()
 }
 

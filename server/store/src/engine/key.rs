@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 /// A key, shared between buffer, conflict window and watches.
-pub(super) type Key = Arc<[u8]>;
+pub(crate) type Key = Arc<[u8]>;
 
 /// Keys of a conflict: one key, or a range that excludes its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum KeyRange {
+pub(crate) enum KeyRange {
     Point(Key),
     Range(Key, Key),
 }
 
 impl KeyRange {
     /// What the range adds to the size of a transaction.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             // FoundationDB counts a point as the range from the key to its successor.
             Self::Point(key) => 2 * key.len() + 1,

@@ -1,9 +1,15 @@
 //! The engines behind [`crate::Store`] and [`crate::Transaction`].
 //!
-//! `embedded` is the one in this process. A second engine becomes a second variant of the three enums here
-//! (and a module beside `embedded`); callers of the store do not notice.
+//! `embedded` is the one in this process, `foundationdb` the one on a cluster. What both share: the buffer of a transaction's
+//! own writes, with its atomic operations, conflict ranges and limits.
 
+mod atomics;
+mod buffer;
 pub(crate) mod embedded;
+mod entry_list;
+pub(crate) mod foundationdb;
+mod key;
+mod mutex;
 
 use std::sync::Arc;
 
@@ -12,22 +18,27 @@ use std::sync::Arc;
 pub(crate) enum StoreEngine {
     /// In this process, on redb, on disk or in memory.
     Embedded(Arc<embedded::Embedded>),
+    /// On a FoundationDB cluster.
+    FoundationDb(Arc<foundationdb::FoundationDb>),
 }
 
 /// What a transaction runs on.
 #[derive(Debug, Clone)]
 pub(crate) enum TransactionEngine {
     Embedded(Arc<embedded::EmbeddedTransaction>),
+    FoundationDb(Arc<foundationdb::FdbTransaction>),
 }
 
 /// What a snapshot reads from.
 #[derive(Debug)]
 pub(crate) enum SnapshotEngine {
     Embedded(embedded::EmbeddedSnapshot),
+    FoundationDb(Box<foundationdb::FdbSnapshot>),
 }
 
 /// What a watch waits on.
 #[derive(Debug)]
 pub(crate) enum WatchEngine {
     Embedded(embedded::EmbeddedWatch),
+    FoundationDb(foundationdb::FdbWatch),
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableTable, WriteTransaction};
 
-use super::buffer::stamp;
 use super::conflicts::ConflictWindow;
 use super::log::{Log, LogError, Operation, Record};
 use super::queue::{CommitReply, CommitRequest};
 use super::shared::Shared;
 use super::tree::{self, CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
 use super::tuning::Tuning;
+use crate::engine::buffer::stamp;
 use crate::{StoreError, Version};
 
 /// Transactions that share one fsync at most.
@@ -291,7 +291,7 @@ impl Target<'_, '_> {
                 None => self.run(&Operation::Clear(key))?,
             }
         }
-        for (key, value) in request.writes.stamped(stamp) {
+        for (key, value) in request.writes.stamped_keys(stamp) {
             self.run(&Operation::Set(&key, value))?;
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use super::key::{Key, KeyRange};
 use crate::Version;
+use crate::engine::key::{Key, KeyRange};
 
 /// Below this many writes since a read, looking at each is cheaper than walking the ordered map.
 const FEW_WRITES: usize = 64;

@@ -13,9 +13,9 @@ use rand::{Rng, SeedableRng};
 use redb::StorageBackend;
 
 use super::EmbeddedTransaction;
-use super::mutex::lock;
 use super::open::{Embedded, Opened};
 use super::tuning::Tuning;
+use crate::engine::mutex::lock;
 use crate::limits::TRANSACTION_LIFETIME;
 use crate::{AtomicOp, RangeRead, StoreError};
 

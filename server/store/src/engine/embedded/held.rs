@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use super::mutex::lock;
+use crate::engine::mutex::lock;
 
 #[derive(Debug)]
 enum Change {

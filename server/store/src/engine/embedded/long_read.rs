@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::mutex::lock;
 use super::open::Embedded;
-use super::tree::{Entries, EntryList};
+use super::tree::Entries;
+use crate::engine::entry_list::EntryList;
+use crate::engine::mutex::lock;
 use crate::{KeyValue, SnapshotPart, StoreError, Version};
 
 /// Keys and values of one part, in bytes.

@@ -18,18 +18,14 @@
 //!
 //! **Memory.** redb's page cache, the writes of the last five seconds (the conflict window), a bounded queue.
 
-mod atomics;
-mod buffer;
 mod committer;
 mod conflicts;
 mod directory;
 #[cfg(test)]
 mod fault_tests;
 mod held;
-mod key;
 mod log;
 mod long_read;
-mod mutex;
 mod open;
 mod queue;
 mod shared;

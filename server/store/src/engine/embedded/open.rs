@@ -12,10 +12,10 @@ use super::committer::{Committer, make_durable, replay};
 use super::directory::{Content, Directory};
 use super::held::hold;
 use super::log::Log;
-use super::mutex::lock;
 use super::shared::Shared;
 use super::tree::{CHECKPOINT_VERSION, ENTRIES, META, Snapshot, storage_error};
 use super::tuning::Tuning;
+use crate::engine::mutex::lock;
 use crate::options::EmbeddedOptions;
 use crate::stats::{Health, StoreStats};
 use crate::{OpenError, StoreError, Version};
@@ -230,9 +230,9 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::super::EmbeddedTransaction;
-    use super::super::buffer::WriteBuffer;
     use super::super::queue::CommitRequest;
     use super::*;
+    use crate::engine::buffer::WriteBuffer;
     use crate::limits::TRANSACTION_LIFETIME;
 
     fn in_memory(lifetime: Duration) -> Arc<Embedded> {
@@ -275,7 +275,7 @@ mod tests {
             let (reply, answer) = oneshot::channel();
             let request = CommitRequest {
                 read_version: Some(read_version),
-                reads: vec![super::super::key::KeyRange::Point(b"x".as_slice().into())],
+                reads: vec![crate::engine::key::KeyRange::Point(b"x".as_slice().into())],
                 write_conflicts: Vec::new(),
                 writes: writes.into_writes().unwrap(),
                 size: 1,

@@ -7,9 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::buffer::WriteSet;
-use super::key::{Key, KeyRange};
-use super::mutex::lock;
+use crate::engine::buffer::WriteSet;
+use crate::engine::key::{Key, KeyRange};
+use crate::engine::mutex::lock;
 use crate::{StoreError, Version};
 
 /// Transactions that may wait for the committer; more wait before they enter the queue.

@@ -7,13 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::buffer::{Lookup, WriteBuffer, stamp, successor};
-use super::key::{Key, KeyRange};
-use super::mutex::lock;
 use super::open::Embedded;
 use super::queue::CommitRequest;
-use super::tree::{EntryList, Snapshot};
+use super::tree::Snapshot;
 use super::watches::EmbeddedWatch;
+use crate::engine::buffer::{Lookup, WriteBuffer, stamp};
+use crate::engine::entry_list::EntryList;
+use crate::engine::key::{Key, KeyRange};
+use crate::engine::mutex::lock;
 use crate::limits::TRANSACTION_BYTES;
 use crate::{AtomicOp, Committed, KeyValue, RangeRead, StoreError, Version, Versionstamp};
 
@@ -125,12 +126,7 @@ impl State {
                 found.push(entry.key(), entry.value()?);
             }
         }
-        // What was really read: up to the last key found where the limit cut the read short.
-        let (begin, end): (Key, Key) = match found.last_key() {
-            Some(last) if found.len() == limit && read.reverse => (last.into(), read.end.as_slice().into()),
-            Some(last) if found.len() == limit => (read.begin.as_slice().into(), successor(last)),
-            _ => (read.begin.as_slice().into(), read.end.as_slice().into()),
-        };
+        let (begin, end) = found.covered(&read.begin, &read.end, limit, read.reverse);
         if own_writes && self.writes.unreadable_in(&begin, &end) {
             return Err(StoreError::AccessedUnreadable);
         }

@@ -2,10 +2,9 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use bytes::{Bytes, BytesMut};
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 
-use crate::{KeyValue, StoreError, Version};
+use crate::{StoreError, Version};
 
 /// Every key and its value, the value behind its checksum.
 pub(super) const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -125,46 +124,5 @@ impl Entry {
 
     pub(super) fn value(&self) -> Result<&[u8], StoreError> {
         decode(self.key.value(), self.value.value())
-    }
-}
-
-/// Collects the entries of a range in one allocation that all of them share.
-#[derive(Default)]
-pub(super) struct EntryList {
-    bytes: BytesMut,
-    /// Where each key and each value ends.
-    ends: Vec<(usize, usize)>,
-}
-
-impl EntryList {
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        let key_end = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.ends.push((key_end, self.bytes.len()));
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub(super) fn last_key(&self) -> Option<&[u8]> {
-        let begin = self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before].1);
-        self.ends.last().map(|&(end, _)| &self.bytes[begin..end])
-    }
-
-    pub(super) fn finish(self) -> Vec<KeyValue> {
-        let bytes: Bytes = self.bytes.freeze();
-        let mut begin = 0;
-        let entry = |(key_end, value_end)| {
-            let entry = KeyValue { key: bytes.slice(begin..key_end), value: bytes.slice(key_end..value_end) };
-            begin = value_end;
-            entry
-        };
-        self.ends.into_iter().map(entry).collect()
     }
 }

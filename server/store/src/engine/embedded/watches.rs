@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::key::{Key, KeyRange};
-use super::mutex::lock;
 use super::tree::Snapshot;
 use crate::StoreError;
+use crate::engine::key::{Key, KeyRange};
+use crate::engine::mutex::lock;
 
 /// One who waits.
 #[derive(Debug)]
