@@ -18,6 +18,7 @@ pub mod audience;
 mod audience_tests;
 mod cache;
 mod caches;
+pub mod check;
 pub mod client_form;
 pub mod create;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod directory_tests;
 mod discoverable;
 mod error;
 pub mod event_filter;
+mod graph;
 mod histories;
 mod ids;
 pub mod keys;
