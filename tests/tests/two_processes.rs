@@ -5,6 +5,9 @@
 //! end no acknowledged event is missing from anybody's stream, none came twice, and the lease that one of the processes
 //! holds has gone from hand to hand with growing tokens.
 
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic")]
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
@@ -19,11 +22,7 @@ use hearth_store::{
     lease::{LeaseInfo, leases},
     process::processes,
 };
-use hearth_supervisor::{
-    Restart,
-    foundationdb::{LocalInstance, Programs},
-};
-use hearth_tests::{Account, Options, TestServer};
+use hearth_tests::{Account, Engine, Options, TestServer, foundationdb::Cluster};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{
@@ -44,6 +43,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const REQUEST: Duration = Duration::from_secs(20);
 /// Pause before a request is made again that no process has answered well.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// What is the server's in the cluster.
+const PREFIX: &str = "two";
 
 /// What is counted for the report.
 #[derive(Default)]
@@ -230,28 +232,14 @@ async fn register_and_join(servers: &[TestServer; 2]) -> (Vec<Account>, Vec<Stri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_while_processes_are_killed() {
-    if let Err(missing) = Programs::find() {
-        eprintln!("SKIPPED: two processes on one cluster. {missing}");
-        return;
-    }
-    let folder = tempfile::TempDir::with_prefix("hearth-cluster-").unwrap();
-    let instance = LocalInstance::new(folder.path(), Restart::default());
-    instance.start().await;
-    instance.wait_until_up().await.unwrap();
-    let store = {
-        let options = FoundationDbOptions {
-            cluster_file: instance.cluster_file(),
-            client_library: None,
-            key_prefix: b"two".to_vec(),
-        };
-        Store::open_foundationdb(options).await.unwrap()
-    };
+    let Some(cluster) = Cluster::start("nothing_is_lost_or_doubled_while_processes_are_killed").await else { return };
+    let cluster_file = cluster.cluster_file();
+    let key_prefix = PREFIX.as_bytes().to_vec();
+    let store = FoundationDbOptions { cluster_file: cluster_file.clone(), client_library: None, key_prefix };
+    let store = Store::open_foundationdb(store).await.unwrap();
 
     let options = |identity| Options {
-        more: format!(
-            "[store]\nengine = \"foundationdb\"\ncluster_file = {:?}\nkey_prefix = \"two\"\n",
-            instance.cluster_file()
-        ),
+        engine: Engine::FoundationDb { cluster_file: cluster_file.clone(), key_prefix: PREFIX.to_owned() },
         identity,
         ..Options::default()
     };
@@ -355,5 +343,5 @@ async fn nothing_is_lost_or_doubled_while_processes_are_killed() {
     }
     assert!(processes(&store).await.unwrap().is_empty(), "who stops takes its entry out");
     store.close().await;
-    instance.shut_down().await;
+    cluster.stop().await;
 }
