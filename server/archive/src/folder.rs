@@ -44,6 +44,11 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// What the backup at `path` says of itself at its beginning; blocks. The rest of it is not looked at.
+pub fn header(path: &Path) -> Result<BackupHeader, ArchiveError> {
+    read_header(path)
+}
+
 /// The backups in `folder`, newest first; none where the folder is missing. Reads headers alone; blocks.
 pub fn list(folder: &Path) -> Result<Vec<BackupFile>, ArchiveError> {
     let fail = |error| ArchiveError::file(folder, &error);

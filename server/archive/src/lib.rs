@@ -97,7 +97,7 @@ mod tests;
 pub use backup::{Attachment, BackupOptions, backup};
 pub use copy::{CopyOptions, CopySummary, copy};
 pub use error::ArchiveError;
-pub use folder::{BackupFile, EXTENSION, default_file_name, list, retain};
+pub use folder::{BackupFile, EXTENSION, default_file_name, header, list, retain};
 pub use passphrase::Passphrase;
 pub use progress::{Phase, Progress, ProgressFigures};
 pub use restore::{RestoreOptions, Restored, restore};

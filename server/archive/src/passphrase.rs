@@ -10,6 +10,11 @@ impl Passphrase {
         Some(text.into()).filter(|text| !text.is_empty()).map(Self)
     }
 
+    /// Its text, to hand it on to where it is needed.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

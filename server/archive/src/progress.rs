@@ -26,6 +26,11 @@ impl Phase {
     const ALL: [Self; 7] =
         [Self::Starting, Self::BackingUp, Self::Merging, Self::Verifying, Self::Loading, Self::Comparing, Self::Done];
 
+    /// The phase of a [`Self::name`].
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+
     /// One word for it, as the admin API and the command line show it.
     pub fn name(self) -> &'static str {
         match self {

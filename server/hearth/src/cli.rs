@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Manage users, whether the server runs or not
     #[command(subcommand)]
     User(UserCommand),
+    /// Look at the store, keep its data and move it
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Which configuration.
@@ -105,6 +108,156 @@ pub(crate) enum UserCommand {
     },
 }
 
+/// `hearth store`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Show how many entries and bytes every table has, whether the server runs or not
+    Stats {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Check that what the store says in several places agrees. Changes nothing
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Write everything to one file, whether the server runs or not
+    Backup {
+        /// The file to write; in an existing folder, a new file named after server and time
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Ask for a passphrase that encrypts the backup [default: the one of `backup.passphrase_file`, else no encryption]
+        #[arg(long, conflicts_with = "passphrase_file")]
+        encrypt: bool,
+        #[command(flatten)]
+        passphrase: PassphraseFile,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Read a whole backup and check everything in it
+    Verify {
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        #[command(flatten)]
+        passphrase: PassphraseFile,
+    },
+    /// Check a backup and write it into the configuration's store, which must be empty; the server must not run
+    ///
+    /// If it is interrupted, the same command goes on where it stopped.
+    Restore {
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        #[command(flatten)]
+        passphrase: PassphraseFile,
+        #[command(flatten)]
+        leave: Leave,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Copy everything from one store into another, which must be empty; no server must run on either
+    ///
+    /// A STORE is embedded:FOLDER, foundationdb:CLUSTER_FILE, or config:FILE for the one that a configuration names. The source
+    /// is locked until the copy is done. If it is interrupted, the same command goes on where it stopped.
+    Copy {
+        /// The store to read
+        #[arg(long, value_name = "STORE")]
+        from: StoreName,
+        /// The store to write
+        #[arg(long, value_name = "STORE")]
+        to: StoreName,
+        /// What all keys begin with in the cluster to read
+        #[arg(long, value_name = "PREFIX", default_value = crate::config::KEY_PREFIX)]
+        from_key_prefix: String,
+        /// What all keys begin with in the cluster to write
+        #[arg(long, value_name = "PREFIX", default_value = crate::config::KEY_PREFIX)]
+        to_key_prefix: String,
+        /// FoundationDB's client library [default: it is searched]
+        #[arg(long, value_name = "FILE")]
+        client_library: Option<PathBuf>,
+        #[command(flatten)]
+        leave: Leave,
+    },
+    /// Give up an interrupted copy: let servers use its source again
+    Unlock {
+        /// The source of the copy [default: the store of the configuration]
+        #[arg(long, value_name = "STORE", conflicts_with = "config")]
+        store: Option<StoreName>,
+        /// What all keys begin with in its cluster
+        #[arg(long, value_name = "PREFIX", default_value = crate::config::KEY_PREFIX)]
+        key_prefix: String,
+        /// FoundationDB's client library [default: it is searched]
+        #[arg(long, value_name = "FILE")]
+        client_library: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// Where a backup's passphrase comes from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PassphraseFile {
+    /// A file whose first line is the passphrase
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// What a command may do that it does not do by itself.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Leave {
+    /// Let a cluster recover at a later version, if the data needs that: about a second without commits for everything on it
+    #[arg(long)]
+    pub(crate) advance_version: bool,
+    /// Delete what another interrupted restore or copy left in the target
+    #[arg(long)]
+    pub(crate) start_over: bool,
+}
+
+/// A store as the command line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreName {
+    /// `embedded:FOLDER`
+    Embedded(PathBuf),
+    /// `foundationdb:CLUSTER_FILE`
+    FoundationDb(PathBuf),
+    /// `config:FILE`
+    Config(PathBuf),
+}
+
+impl FromStr for StoreName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((kind, path)) if !path.is_empty() => match kind {
+                "embedded" => Ok(Self::Embedded(path.into())),
+                "foundationdb" => Ok(Self::FoundationDb(path.into())),
+                "config" => Ok(Self::Config(path.into())),
+                kind => Err(format!("there is no engine {kind:?}: embedded, foundationdb, or config")),
+            },
+            _ => Err("a store is embedded:FOLDER, foundationdb:CLUSTER_FILE or config:FILE".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for StoreName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, path) = match self {
+            Self::Embedded(path) => ("embedded", path),
+            Self::FoundationDb(path) => ("foundationdb", path),
+            Self::Config(path) => ("config", path),
+        };
+        write!(f, "{kind}:{}", path.display())
+    }
+}
+
 /// Where a password comes from.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct PasswordSource {
@@ -122,5 +275,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn stores_have_names() {
+        for (text, store) in [
+            ("embedded:data/store", StoreName::Embedded("data/store".into())),
+            ("foundationdb:/etc/fdb.cluster", StoreName::FoundationDb("/etc/fdb.cluster".into())),
+            (r"embedded:C:\data", StoreName::Embedded(r"C:\data".into())),
+            ("config:hearth.toml", StoreName::Config("hearth.toml".into())),
+        ] {
+            assert_eq!(text.parse::<StoreName>(), Ok(store.clone()));
+            assert_eq!(store.to_string(), text);
+        }
+        for text in ["data/store", "embedded:", "redis:x", ""] {
+            assert!(text.parse::<StoreName>().is_err(), "{text}");
+        }
     }
 }

@@ -21,6 +21,7 @@ mod serve;
 mod server_identity;
 mod server_keys;
 mod stop_signal;
+mod store_command;
 mod store_opening;
 mod tls;
 mod user;
@@ -68,6 +69,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Ok(failure::STOP)
         }
         Command::User(command) => block_on(user::run(command)),
+        Command::Store(command) => block_on(store_command::run(command)),
     }
 }
 
