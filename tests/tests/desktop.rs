@@ -226,6 +226,48 @@ async fn a_broken_configuration_is_explained() {
 }
 
 #[tokio::test]
+async fn a_local_database_runs_beside_the_server() {
+    if !hearth_tests::foundationdb::is_installed("a_local_database_runs_beside_the_server") {
+        return;
+    }
+    let screen = Screen::new(false).await;
+    let window = screen.open(&app()).await;
+    let setup = json!({
+        "serverName": SERVER_NAME, "owner": OWNER, "password": PASSWORD, "port": 0, "engine": "foundationdb",
+    });
+    let state = window.invoke("desktop_setup", setup).await.expect("it is set up");
+    let (server, database) = (pid(&state), pid(&state["database"]));
+    assert_eq!((&state["state"], &state["database"]["state"]), (&json!("running"), &json!("running")));
+    assert!(state["database"]["version"].is_string(), "{state}");
+    assert_eq!(parent_of(database), parent_of(server), "the app runs both");
+
+    // Neither takes the other down.
+    signal(server, "KILL");
+    let is_back = |state: &Value| is_running(state) && pid(state) != server;
+    let state = window.until_state("the server again", is_back).await;
+    assert_eq!(pid(&state["database"]), database);
+    let server = pid(&state);
+    signal(database, "KILL");
+    let is_back =
+        |state: &Value| is_running(state) && state["database"]["pid"].is_u64() && pid(&state["database"]) != database;
+    let state = window.until_state("the database again", is_back).await;
+    assert_eq!(pid(&state), server);
+    assert_eq!(log_in(&state).await["user_id"], format!("@{OWNER}:{SERVER_NAME}"));
+
+    // Both leave, the database last, and come back.
+    let database = pid(&state["database"]);
+    window.invoke("desktop_stop", json!({})).await.expect("it stops");
+    assert!(!is_alive(server) && !is_alive(database));
+    let state = window.invoke("desktop_start", json!({})).await.expect("it starts");
+    let database = pid(&state["database"]);
+    let state = window.until_state("a running server", is_running).await;
+    let (server, app) = (pid(&state), parent_of(pid(&state)));
+    signal(app, "TERM");
+    until("the end of the app", async || (!is_alive(app)).then_some(())).await;
+    assert!(!is_alive(server) && !is_alive(database), "the app waits for both");
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_shared_or_taken_over() {
     let screen = Screen::new(false).await;
     let window = screen.open(&app()).await;

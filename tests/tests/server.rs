@@ -127,7 +127,7 @@ async fn a_wrong_configuration_names_key_file_and_line() {
         ("server_name = \"hearth.test\"\n[limits]\nrate_limit = 1\n", ":3: ", "`limits.rate_limit`: wrong type"),
         ("server_name = \"hearth.test\n", ":1: ", ""),
         ("data_dir = \"data\"\n", ": ", "`server_name`: the server needs a name"),
-        ("server_name = \"hearth.test\"\n[store]\nengine = \"foundationdb\"\n", ": ", "no FoundationDB engine"),
+        ("server_name = \"hearth.test\"\n[store]\ncluster_file = \"x\"\n", ": ", "only the engine \"foundationdb\""),
         (
             "server_name = \"hearth.test\"\n[[listener]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"c.pem\", key = \"k.pem\" }\n",
             "c.pem",

@@ -21,7 +21,7 @@ use crate::{
 /// Page cache of the embedded store, in bytes. The idle server's memory is budgeted at 60 MB, and it fills only with use.
 const CACHE_BYTES: usize = 32 << 20;
 /// How long an instance that somebody else supervises may take to get ready.
-const OTHERS_START: Duration = Duration::from_mins(1);
+const OTHERS_START: Duration = Duration::from_mins(2);
 const OTHERS_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a store did not open.
@@ -137,6 +137,7 @@ async fn open_foundationdb(config: &Config, may_be_beside: bool) -> Result<Opene
         }
         return Ok(OpenedStore { store, folder, lock, instance: None });
     }
+    Store::foundationdb_client(config.store.client_library.clone()).await.map_err(Failure::from)?;
     let instance_folder = config.foundationdb_dir();
     if !LocalInstance::is_supervised(&instance_folder) {
         Programs::find().map_err(|missing| Failure::configuration(missing.to_string()))?;
