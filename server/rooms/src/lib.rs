@@ -30,7 +30,6 @@ mod directory_tests;
 mod discoverable;
 mod error;
 pub mod event_filter;
-mod graph;
 mod histories;
 mod ids;
 pub mod keys;
