@@ -182,7 +182,7 @@ impl Both {
                     is_empty = false;
                 }
             }
-            since = answer["next_batch"].as_str().unwrap().to_owned();
+            answer["next_batch"].as_str().unwrap().clone_into(&mut since);
             if is_over && is_empty {
                 return rooms;
             }

@@ -244,7 +244,7 @@ mod tests {
         let tokens = here.open_session(&alice, NewDevice::default()).await.unwrap();
         let session = here.authenticate(&tokens.access_token).await.unwrap();
         here.note_seen(&session, None, Some("old"));
-        there.clock.advance(std::time::Duration::from_mins(5));
+        there.clock.advance(Duration::from_mins(5));
         there.note_seen(&session, None, Some("new"));
         there.flush_seen().await.unwrap();
         let agent =

@@ -59,12 +59,11 @@ impl Throttle {
         }
         let told = Told { state: record.state, seen: record.seen, active: record.active, version };
         let of_user = devices.users.entry(user.to_owned()).or_default();
-        match of_user.iter_mut().find(|(id, _)| id == device) {
-            Some((_, before)) => *before = told,
-            None => {
-                of_user.push((device.to_owned(), told));
-                devices.count += 1;
-            }
+        if let Some((_, before)) = of_user.iter_mut().find(|(id, _)| id == device) {
+            *before = told;
+        } else {
+            of_user.push((device.to_owned(), told));
+            devices.count += 1;
         }
     }
 
