@@ -104,6 +104,8 @@ keyspace! {
     ALIAS "alias": (alias: String) => AliasRecord;
     /// Aliases of a room.
     ROOM_ALIAS "room_alias": (room: RoomNid, alias: String) => ();
+    /// Rooms that this server's users may not join, and since when (milliseconds since 1970).
+    BLOCKED "blocked": (room_id: String) => u64;
     /// Rooms in the public directory.
     PUBLISHED "published": (room: RoomNid) => ();
 

@@ -16,6 +16,7 @@ mod allocator;
 pub mod audience;
 #[cfg(test)]
 mod audience_tests;
+mod blocking;
 mod cache;
 mod caches;
 pub mod check;
@@ -49,6 +50,7 @@ pub mod public_rooms;
 mod publish;
 #[cfg(test)]
 mod publish_tests;
+mod purging;
 mod records;
 mod redacting;
 mod relating;
@@ -87,6 +89,7 @@ pub use event_filter::EventFilter;
 pub use ids::{EventNid, RoomNid, StateKeyNid, TypeNid};
 pub use notifications::PushRules;
 pub use position::Position;
+pub use purging::{Doomed, PurgedPiece};
 pub use records::{Membership, Outcome};
 pub use room_info::RoomInfo;
 pub use rooms::{Rooms, RoomsConfig};

@@ -331,6 +331,9 @@ impl MembershipOperation {
         if let Step::Nothing(record) = self.step(change, current)? {
             return Ok(room.event(record.event).await?.pdu.event_id.clone());
         }
+        if matches!(change, Change::Join | Change::Knock | Change::Invite) {
+            room.rooms.must_not_be_blocked(&room.tx, &room.info.room_id).await?;
+        }
         let mut content = self.content.clone();
         if change == Change::Join && !matches!(membership, Some(Membership::Join | Membership::Invite)) {
             // Whoever the client names has not agreed to anything.

@@ -31,11 +31,16 @@ impl Handler for Backups {
         let server_name = options.server_name.clone();
         let folder = self.settings.folder.clone();
         let path = folder.join(default_file_name(&server_name, SystemTime::now()));
-        blocking(move || {
+        let file = path.clone();
+        let taken = blocking(move || {
             std::fs::create_dir_all(&folder)
-                .map_err(|error| format!("The folder {} cannot be created: {error}.", folder.display()))
-        })
-        .await?;
+                .map_err(|error| format!("The folder {} cannot be created: {error}.", folder.display()))?;
+            Ok(file.exists())
+        });
+        if taken.await? {
+            // One of this very second.
+            return Err(JobError::Later(Duration::from_secs(1)));
+        }
 
         let progress = Progress::new();
         let summary = {
