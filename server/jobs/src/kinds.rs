@@ -45,7 +45,8 @@ impl Kind for DeactivateUser {
     type Arguments = DeactivateUserArguments;
 }
 
-/// Deletes a room from this server. The key is the room id.
+/// Deletes a room from this server: its local users leave, a little later everything of it is deleted. The key is the room
+/// id.
 #[derive(Debug, Clone, Copy)]
 pub struct PurgeRoom;
 
@@ -54,6 +55,9 @@ pub struct PurgeRoom;
 pub struct PurgeRoomArguments {
     /// The room id.
     pub room: String,
+    /// Keep this server's users from joining it again.
+    #[serde(default)]
+    pub block: bool,
 }
 
 impl Kind for PurgeRoom {

@@ -58,6 +58,16 @@ pub(crate) async fn record(tx: &Transaction, change: &Change, index: u16) -> Res
     Ok(())
 }
 
+/// Takes the subject's row out of the log.
+pub(crate) async fn forget(tx: &Transaction, change: &Change) -> Result<(), StoreError> {
+    let record = change.record();
+    if let Some(old) = CHANGED_AT.get(tx, (record.kind, &record.subject)).await? {
+        CHANGE.clear(tx, (&old,));
+        CHANGED_AT.clear(tx, (record.kind, &record.subject));
+    }
+    Ok(())
+}
+
 impl Transitory {
     /// The version of the newest change; 0 before the first one.
     pub async fn head(&self, tx: &Transaction) -> Result<Version, TransitoryError> {

@@ -15,6 +15,7 @@ mod check_tests;
 mod error;
 pub mod keys;
 pub mod presence;
+mod purging;
 pub mod receipts;
 mod records;
 mod throttle;

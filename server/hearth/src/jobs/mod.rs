@@ -3,6 +3,7 @@
 mod backup;
 mod deactivation;
 mod maintenance;
+mod purge;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use self::{
     backup::Backups,
     deactivation::{Deactivations, enqueue_unfinished},
     maintenance::{ExpireLogins, ExpireLoginsKind, Trim, TrimKind},
+    purge::Purges,
 };
 use crate::{databases::Databases, failure::Failure};
 
@@ -68,6 +70,7 @@ fn runner(databases: &Databases, backups: BackupSettings) -> Result<Runner, Jobs
         .handle(deactivations(databases))
         .handle(ExpireLogins { accounts: databases.accounts.clone() })
         .handle(Trim { rooms: databases.rooms.clone() })
+        .handle(Purges { rooms: databases.rooms.clone(), transitory: databases.transitory.clone() })
         .handle(Backups { store: databases.store.clone(), settings: backups })
         .schedule::<ExpireLoginsKind>(SCHEDULED, &(), ExpireLogins::SCHEDULE)?
         .schedule::<TrimKind>(SCHEDULED, &(), Trim::SCHEDULE)?;
