@@ -250,32 +250,61 @@ async fn another_identity_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another process"), "{output:?}");
 }
 
-/// What the writers saw.
+/// What the writers and the reader saw.
 #[derive(Default)]
 struct Seen {
-    acknowledged: Mutex<Vec<(String, String)>>,
+    /// Room, event, body.
+    acknowledged: Mutex<Vec<(String, String, String)>>,
     unavailable: AtomicU32,
+    /// The slowest answer 503, in milliseconds.
+    slowest: AtomicU32,
     stop: AtomicBool,
 }
 
 async fn write(server: Arc<TestServer>, who: Account, room: String, writer: usize, seen: Arc<Seen>) {
     for number in 0.. {
-        if seen.stop.load(Ordering::Relaxed) {
-            return;
-        }
         let transaction = format!("w{writer}-{number}");
         // As a client does: the same transaction until it is answered.
         loop {
+            if seen.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let began = Instant::now();
             let (status, answer) = send(&server, &who, &room, &transaction).await;
             if status == 200 {
                 let event = answer["event_id"].as_str().unwrap().to_owned();
-                seen.acknowledged.lock().await.push((event, transaction));
+                seen.acknowledged.lock().await.push((room.clone(), event, transaction));
                 break;
             }
             assert_eq!(status, 503, "{answer}\n{}", server.log());
             seen.unavailable.fetch_add(1, Ordering::Relaxed);
-            if seen.stop.load(Ordering::Relaxed) {
-                return;
+            seen.slowest.fetch_max(u32::try_from(began.elapsed().as_millis()).unwrap(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Follows `/sync` until it has seen `goodbye`; gives every message, in order. A gap is filled from its room's history.
+async fn follow(server: Arc<TestServer>, who: Account, goodbye: &str) -> Vec<String> {
+    let filter = "%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A1000%7D%7D%7D";
+    let mut events = Vec::new();
+    let mut since = String::new();
+    loop {
+        let path = format!("/_matrix/client/v3/sync?timeout=5000&filter={filter}{since}");
+        let (status, batch) = server.call("GET", &path, Some(&who.token), None).await;
+        if status == 503 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        assert_eq!(status, 200, "{batch}");
+        since = format!("&since={}", batch["next_batch"].as_str().unwrap());
+        for room in batch["rooms"]["join"].as_object().into_iter().flat_map(|rooms| rooms.values()) {
+            assert_eq!(room["timeline"]["limited"].as_bool().unwrap_or_default(), false, "the limit is high enough");
+            for event in room["timeline"]["events"].as_array().unwrap() {
+                let Some(body) = event["content"]["body"].as_str() else { continue };
+                events.push(event["event_id"].as_str().unwrap().to_owned());
+                if body == goodbye {
+                    return events;
+                }
             }
         }
     }
@@ -291,23 +320,31 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_stalls_and_dies_loses_nothing() {
-    const WRITERS: usize = 4;
-    const ROUNDS: u32 = 2;
+    const ROOMS: usize = 4;
+    const WRITERS: usize = 8;
+    const ROUNDS: u32 = 3;
+    const MESSAGES_BETWEEN: usize = 100;
+    const GOODBYE: &str = "goodbye";
     if !is_installed("a_database_that_stalls_and_dies_loses_nothing") {
         return;
     }
     let server = Arc::new(TestServer::start(local()).await);
     let database = server.foundationdb_dir();
     let alice = server.register("alice").await;
-    let room = create_room(&server, &alice).await;
+    let mut rooms = Vec::new();
+    for _ in 0..ROOMS {
+        rooms.push(create_room(&server, &alice).await);
+    }
     let seen = Arc::new(Seen::default());
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
-        writers.spawn(write(server.clone(), alice.clone(), room.clone(), writer, seen.clone()));
+        writers.spawn(write(server.clone(), alice.clone(), rooms[writer % ROOMS].clone(), writer, seen.clone()));
     }
+    let reader = tokio::spawn(follow(server.clone(), alice.clone(), GOODBYE));
     let more_acknowledged = async || {
         let before = seen.acknowledged.lock().await.len();
-        until("an acknowledgement", async || seen.acknowledged.lock().await.len() > before + WRITERS).await;
+        let enough = async || seen.acknowledged.lock().await.len() >= before + MESSAGES_BETWEEN;
+        until("an acknowledgement", enough).await;
     };
     more_acknowledged().await;
     for _ in 0..ROUNDS {
@@ -327,18 +364,30 @@ async fn a_database_that_stalls_and_dies_loses_nothing() {
     while let Some(writer) = writers.join_next().await {
         writer.unwrap();
     }
-    let found = messages(&server, &alice, &room).await;
-    let events: HashSet<_> = found.iter().collect();
+    assert_eq!(send(&server, &alice, &rooms[0], GOODBYE).await.0, 200);
+
+    let synced = tokio::time::timeout(PATIENCE, reader).await.expect("the reader comes to the end").unwrap();
+    let synced_once: HashSet<_> = synced.iter().collect();
+    assert_eq!(synced_once.len(), synced.len(), "no event twice in the stream");
+    let mut stored = 0;
     let acknowledged = seen.acknowledged.lock().await;
-    let lost: Vec<_> = acknowledged.iter().filter(|message| !events.contains(message)).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    let bodies: HashSet<_> = found.iter().map(|(_, body)| body).collect();
-    assert_eq!(bodies.len(), found.len(), "each message once");
+    for room in &rooms {
+        let found = messages(&server, &alice, room).await;
+        stored += found.len();
+        let bodies: HashSet<_> = found.iter().map(|(_, body)| body).collect();
+        assert_eq!(bodies.len(), found.len(), "each message once");
+        let events: HashSet<_> = found.iter().map(|(event, _)| event).collect();
+        for (_, event, body) in acknowledged.iter().filter(|(other, ..)| other == room) {
+            assert!(events.contains(event), "{body} was acknowledged and is lost");
+            assert!(synced_once.contains(event), "{body} was acknowledged and never synced");
+        }
+    }
     eprintln!(
-        "{} messages acknowledged, {} answers 503, {} stalls and {ROUNDS} kills of the database, {} messages in the room",
+        "{} messages acknowledged, {} answers 503 (the slowest after {} ms), {ROUNDS} stalls and {ROUNDS} kills of the database, \
+         {stored} messages stored, {} synced",
         acknowledged.len(),
         seen.unavailable.load(Ordering::Relaxed),
-        ROUNDS,
-        found.len()
+        seen.slowest.load(Ordering::Relaxed),
+        synced.len()
     );
 }
