@@ -239,6 +239,11 @@ impl TestServer {
         self.process.take().expect("the server runs").wait().await
     }
 
+    /// The operating system's id of the running server.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").pid()
+    }
+
     /// Where clients connect.
     pub fn base_url(&self) -> &str {
         &self.ready.listeners[0]
@@ -389,6 +394,11 @@ impl Running {
         let pid = self.child.as_ref().expect("it runs").id();
         let pid = Pid::from_raw(pid.cast_signed()).expect("no process has the id 0");
         rustix::process::kill_process(pid, signal).expect("the process is our child");
+    }
+
+    /// The operating system's id of it.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Asks it to stop (SIGTERM).
