@@ -1,19 +1,24 @@
-//! `server/DATA-MODEL.md` says what the databases' `keys.rs` say. `UPDATE=1` writes it anew.
+//! `server/DATA-MODEL.md` says what the crates' `keys.rs` say. `UPDATE=1` writes it anew.
 
 use std::{fmt::Write, path::Path};
 
 use hearth_store::{TableInfo, data_model};
 
-const DATABASES: [(&str, &str, &[TableInfo]); 3] = [
-    ("Rooms", "rooms", hearth_rooms::keys::TABLES),
-    ("Accounts", "accounts", hearth_accounts::keys::TABLES),
-    ("Transitory", "transitory", hearth_transitory::keys::TABLES),
+/// Name, declaration below `server/`, tables.
+const DATABASES: [(&str, &str, &[TableInfo]); 7] = [
+    ("Rooms", "rooms/src/keys.rs", hearth_rooms::keys::TABLES),
+    ("Accounts", "accounts/src/keys.rs", hearth_accounts::keys::TABLES),
+    ("Transitory", "transitory/src/keys.rs", hearth_transitory::keys::TABLES),
+    ("Jobs", "jobs/src/keys.rs", hearth_jobs::keys::TABLES),
+    ("Processes of the store", "store/src/keys.rs", hearth_store::keys::TABLES),
+    ("Copies and restores", "archive/src/lock.rs", hearth_archive::lock::TABLES),
+    ("Figures of the dashboard", "api/src/admin/storage/keys.rs", hearth_api::admin::storage::keys::TABLES),
 ];
 
 const INTRODUCTION: &str = "\
 # Data model
 
-Every table of the three databases, generated from their `keys.rs`:
+Every table of the three databases and of what stands beside them, generated from their declarations:
 `UPDATE=1 cargo test -p hearth --test data_model` writes this page anew.
 
 A key is a [FoundationDB tuple](https://github.com/apple/foundationdb/blob/main/design/tuple.md): the name of the database, the
@@ -25,14 +30,9 @@ types of values are in each crate's `records.rs`.
 #[test]
 fn the_page_is_what_keys_rs_declares() {
     let mut page = INTRODUCTION.to_owned();
-    for (name, folder, tables) in DATABASES {
-        assert!(tables.iter().all(|table| table.database == folder));
-        write!(
-            page,
-            "\n## {name}\n\n[`{folder}/src/keys.rs`]({folder}/src/keys.rs)\n\n{}",
-            data_model::markdown(tables)
-        )
-        .unwrap();
+    for (name, file, tables) in DATABASES {
+        assert!(tables.iter().all(|table| table.database == tables[0].database));
+        write!(page, "\n## {name}\n\n[`{file}`]({file})\n\n{}", data_model::markdown(tables)).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../DATA-MODEL.md");
     if std::env::var_os("UPDATE").is_some() {
