@@ -22,6 +22,7 @@ before(async () => {
   await hearth.api("POST", `${admin}/registration_tokens`, { token: "welcome", uses_allowed: 2 });
   const token = await hearth.login("ada", "a long password", "Telephone");
   const body = { name: "Kitchen", topic: "Soup", preset: "public_chat" };
+  await hearth.api("POST", `${admin}/backups`);
   room = (await hearth.matrix("POST", "/createRoom", { token, body })).room_id;
 });
 
@@ -70,6 +71,8 @@ for (const colorScheme of ["light", "dark"]) {
       ["#/rooms", "Kitchen"],
       [`#/rooms/${encodeURIComponent(room)}`, "Joined"],
       ["#/registration", "welcome"],
+      ["#/storage", "Healthy"],
+      ["#/jobs", "Backup"],
       ["#/logs", "user created"],
       ["#/nowhere", "There is no such page"],
     ]) {
@@ -81,6 +84,16 @@ for (const colorScheme of ["light", "dark"]) {
     await page.getByRole("button", { name: "New user" }).first().click();
     await page.getByRole("dialog").waitFor();
     assert.deepEqual(await faults(page), [], "new user");
+    await page.keyboard.press("Escape");
+    await page.evaluate(() => (location.hash = "#/storage"));
+    await page.getByRole("toolbar", { name: /^Tables by size/ }).waitFor();
+    await page.getByRole("row").filter({ hasText: "By hand" }).waitFor();
+    assert.deepEqual(await faults(page), [], "picture of sizes, backups");
+    await page.getByRole("tab", { name: "Table" }).click();
+    assert.deepEqual(await faults(page), [], "table of sizes");
+    await page.getByRole("button", { name: "How to restore" }).click();
+    await page.getByRole("dialog").waitFor();
+    assert.deepEqual(await faults(page), [], "how to restore");
     await page.keyboard.press("Escape");
     await page.evaluate((to) => (location.hash = to), `#/users/${encodeURIComponent("@ada:hearth.test")}`);
     await page.getByRole("button", { name: "Deactivate" }).click();

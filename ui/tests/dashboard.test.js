@@ -19,9 +19,9 @@ after(async () => {
 });
 
 /** Opens the dashboard through the one-time link. */
-async function dashboard(options = {}) {
-  const opened = await newPage(browser, { origin: hearth.admin, ...options });
-  await opened.page.goto(`${hearth.admin}/#token=${encodeURIComponent(hearth.token)}`);
+async function dashboard({ of = hearth, ...options } = {}) {
+  const opened = await newPage(browser, { origin: of.admin, ...options });
+  await opened.page.goto(`${of.admin}/#token=${encodeURIComponent(of.token)}`);
   await opened.page.getByTestId("dashboard").waitFor();
   return opened;
 }
@@ -205,6 +205,89 @@ test("a registration token lets one person in", async () => {
   await context.close();
 });
 
+test("a backup is made, verified, explained and deleted; its job is told", async () => {
+  const { page, context, problems } = await dashboard();
+  await go(page, "Storage");
+  await page.getByTestId("storage-health").filter({ hasText: "on the disk" }).waitFor();
+  await page.getByText("Healthy").waitFor();
+  await page.getByText("There is no backup.").waitFor();
+
+  // The picture is reached by keyboard, the largest first, and has a table beside it.
+  const picture = page.getByRole("toolbar", { name: /^Tables by size/ });
+  const first = picture.getByRole("button").and(page.locator("[tabindex='0']"));
+  await first.focus();
+  const largest = await first.getAttribute("aria-label");
+  assert.match(largest, /^Rooms, .+: .+B, \d+ %, [\d,]+ entr(y|ies)$/);
+  await page.keyboard.press("ArrowRight");
+  const second = await page.evaluate(() => document.activeElement.getAttribute("aria-label"));
+  assert.notEqual(second, largest);
+  await page.keyboard.press("Home");
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), largest);
+  await page.getByRole("tab", { name: "Table" }).click();
+  const name = largest.split(", ")[1].split(":")[0];
+  await page.getByRole("row").filter({ hasText: name }).first().waitFor();
+
+  await page.getByRole("button", { name: "Back up now" }).click();
+  const row = page.getByRole("row").filter({ hasText: "By hand" });
+  await row.waitFor();
+  await page.getByRole("button", { name: /^Verify / }).click();
+  await row.filter({ hasText: "Verified" }).waitFor();
+
+  await page.getByRole("button", { name: "How to restore" }).click();
+  const dialog = page.getByRole("dialog", { name: "How to restore a backup" });
+  const command = await dialog.getByRole("region", { name: "Command" }).last().textContent();
+  const words = command.split(/[\s\\]+/);
+  assert.deepEqual(words.slice(1, 6), ["store", "restore", "--config", hearth.config, "--from"], command);
+  assert.ok(words[6].startsWith(`${hearth.folder}/backups/`), command);
+  await dialog.getByRole("button", { name: "Close" }).last().click();
+
+  await go(page, "Jobs");
+  const kind = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name: "Backup" }) });
+  await kind.getByRole("button", { name: /^Backup, done: 1$/ }).click();
+  await page.getByRole("heading", { name: "Chosen jobs" }).waitFor();
+  const job = page.getByRole("row").filter({ hasText: "by hand" });
+  await job.filter({ hasText: "Done" }).waitFor();
+  await job.getByRole("button", { name: /^Run again: Backup/ }).click();
+  await kind.getByRole("button", { name: /^Backup, done: \d+$/ }).waitFor();
+
+  await go(page, "Storage");
+  while ((await page.getByRole("button", { name: /^Delete hearth/ }).count()) === 0) await page.waitForTimeout(50);
+  for (let left = await row.count(); left > 0; left -= 1) {
+    await page
+      .getByRole("button", { name: /^Delete hearth/ })
+      .first()
+      .click();
+    await page.getByRole("alertdialog").getByRole("button", { name: "Delete backup" }).click();
+    await page.getByRole("alertdialog").waitFor({ state: "hidden" });
+  }
+  await page.getByText("No backup yet").waitFor();
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test("a backup that fails is told on every page that is concerned, and retried", async () => {
+  // A file stands where the folder would be.
+  const other = await Hearth.start({ backupFolder: "hearth.toml" });
+  try {
+    const { page, context, problems } = await dashboard({ of: other, allow: [/500/] });
+    await go(page, "Storage");
+    await page.getByRole("alert").filter({ hasText: "The backups could not be read" }).waitFor();
+    await page.getByTestId("storage-health").waitFor();
+    await other.api("POST", "/_hearth/admin/v1/backups");
+    await go(page, "Jobs");
+    const row = page.getByRole("row").filter({ hasText: "by hand" });
+    await row.filter({ hasText: "after 1 attempt" }).filter({ hasText: "hearth.toml" }).waitFor();
+    await row.getByRole("button", { name: "Run now: Backup manual" }).click();
+    await row.filter({ hasText: /after [2-9] attempts|after 1 attempt/ }).waitFor();
+    await row.getByRole("button", { name: "Cancel Backup manual" }).click();
+    await row.filter({ hasText: "Cancelled" }).waitFor();
+    assert.deepEqual(problems, []);
+    await context.close();
+  } finally {
+    await other.stop();
+  }
+});
+
 test("the log is followed, filtered and paused", async () => {
   const { page, context, problems } = await dashboard();
   await go(page, "Logs");
@@ -277,7 +360,7 @@ test("everything is reached by keyboard, and the theme is remembered", async () 
 test("nothing is cut off on narrow screens", async () => {
   for (const width of [800, 390]) {
     const { page, context, problems } = await dashboard({ viewport: { width, height: 800 } });
-    for (const name of ["Overview", "Users", "Rooms", "Registration", "Logs"]) {
+    for (const name of ["Overview", "Users", "Rooms", "Registration", "Storage", "Jobs", "Logs"]) {
       await go(page, name);
       await page.getByRole("heading", { level: 1 }).waitFor();
       const overflow = await page.evaluate(() => {

@@ -65,6 +65,9 @@ test("first run asks for name and owner, says what can never change, and ends in
   await page.getByTestId("wizard-finish").click();
   await page.getByTestId("wizard-error").filter({ hasText: "Port 8118 was taken a moment ago." }).waitFor();
   await page.getByTestId("wizard-port").fill("8119");
+  await page.getByText("Right for nearly everybody").waitFor();
+  await page.getByTestId("wizard-engine").selectOption("foundationdb");
+  await page.getByText("FoundationDB must be installed").waitFor();
   await page.getByTestId("wizard-next").click();
   commands.desktop_setup = () => state({});
   await page.getByTestId("wizard-finish").click();
@@ -74,6 +77,7 @@ test("first run asks for name and owner, says what can never change, and ends in
     owner: "ada",
     password: "long enough",
     port: 8119,
+    engine: "foundationdb",
   });
   assert.deepEqual(problems, []);
   await context.close();
@@ -174,6 +178,53 @@ test("a crash is told over the dashboard, which stays open while the server star
   commands.desktop_dismiss_notice = () => state({});
   await shown.getByRole("button", { name: "Dismiss" }).click();
   await shown.waitFor({ state: "detached" });
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test("the database beside the server is shown with it, and what is wrong with it is told", async () => {
+  const database = {
+    state: "running",
+    summary: "FoundationDB is running.",
+    advice: null,
+    version: "7.4.6",
+    pid: 4712,
+    restarts: 0,
+    retry_in_ms: null,
+    memory_bytes: 212_000_000,
+    data_bytes: 48_000_000,
+    disk_free_bytes: 90_000_000_000,
+    log_file: "/home/you/.local/share/hearth/data/foundationdb/log",
+  };
+  const starting = state({ state: "starting", summary: "Hearth is starting.", next: "wait", database });
+  const { page, context, become, problems } = await openWindow(browser, hearth, starting);
+  const processes = page.getByRole("list", { name: "Processes" });
+  await processes
+    .getByRole("listitem")
+    .filter({ hasText: "FoundationDB 7.4.6" })
+    .filter({ hasText: "Running" })
+    .waitFor();
+  await processes.getByRole("listitem").filter({ hasText: "Hearth" }).filter({ hasText: "Starting" }).waitFor();
+
+  await become(state({ database }));
+  await page.getByTestId("dashboard").waitFor();
+  await page.getByRole("link", { name: "Storage", exact: true }).click();
+  const row = page.getByRole("row").filter({ hasText: "FoundationDB 7.4.6" });
+  await row.filter({ hasText: "212 MB" }).filter({ hasText: "48.0 MB" }).filter({ hasText: "4712" }).waitFor();
+
+  const crashed = {
+    ...database,
+    state: "crashed",
+    summary: "FoundationDB stopped unexpectedly.",
+    restarts: 2,
+    pid: null,
+  };
+  await become(state({ state: "degraded", summary: "Hearth runs without its database.", database: crashed }));
+  const notice = page.getByRole("status").filter({ hasText: "FoundationDB stopped unexpectedly." });
+  await notice.filter({ hasText: "It was started again 2 times." }).waitFor();
+  await row.filter({ hasText: "Crashed" }).waitFor();
+  await become(state({ database }));
+  await notice.waitFor({ state: "detached" });
   assert.deepEqual(problems, []);
   await context.close();
 });

@@ -47,6 +47,9 @@ test("routes are read from the address", async () => {
     ["", { page: "overview" }],
     ["#/", { page: "overview" }],
     ["#/logs", { page: "logs" }],
+    ["#/storage", { page: "storage" }],
+    ["#/jobs", { page: "jobs" }],
+    ["#/jobs/1", { page: "unknown" }],
     [links.user("@a/b:x.org"), { page: "user", userId: "@a/b:x.org" }],
     [links.room("!r#?%:x.org"), { page: "room", roomId: "!r#?%:x.org" }],
     ["#/users/a/b", { page: "unknown" }],
@@ -77,6 +80,80 @@ test("numbers, sizes and times read well", async () => {
     "2 years ago",
   ]);
   assert.deepEqual(["@ada:x.org", "#a", "!r:x:1"].map(format.localpart), ["ada", "a", "r"]);
+});
+
+test("a treemap fills its room with areas in proportion", async () => {
+  const { squarify } = await load("lib/treemap.ts");
+  const room = { x: 3, y: 5, width: 600, height: 300 };
+  for (const values of [
+    [1],
+    [5, 5],
+    [6, 6, 4, 3, 2, 2, 1],
+    [1e12, 1, 1],
+    Array.from({ length: 60 }, (_, i) => 61 - i),
+  ]) {
+    const placed = squarify(values, room);
+    const total = values.reduce((sum, value) => sum + value, 0);
+    placed.forEach(({ x, y, width, height }, index) => {
+      assert.ok(Math.abs((width * height) / (600 * 300) - values[index] / total) < 1e-6, `${values} at ${index}`);
+      assert.ok(x >= 3 - 1e-6 && y >= 5 - 1e-6 && x + width <= 603 + 1e-6 && y + height <= 305 + 1e-6);
+    });
+    for (const [index, a] of placed.entries()) {
+      for (const b of placed.slice(index + 1)) {
+        const wide = Math.min(a.x + a.width, b.x + b.width) - Math.max(a.x, b.x);
+        const high = Math.min(a.y + a.height, b.y + b.height) - Math.max(a.y, b.y);
+        assert.ok(wide < 1e-6 || high < 1e-6, "tiles overlap");
+      }
+    }
+  }
+  const ratios = squarify([6, 6, 4, 3, 2, 2, 1], { x: 0, y: 0, width: 6, height: 4 });
+  assert.ok(
+    ratios.every(({ width, height }) => Math.max(width / height, height / width) < 3),
+    "nearly square",
+  );
+  assert.deepEqual(squarify([], room), []);
+  assert.equal(squarify([0], room)[0].width, 0);
+});
+
+test("tables come by database, small ones together, and nothing is lost", async () => {
+  const { groupTables, share, tableName, databaseTitle } = await load("lib/tables.ts");
+  const table = (database, name, bytes) => ({ database, table: name, about: "", entries: 2, bytes });
+  const tables = [
+    table("rooms", "event_json", 900_000),
+    table("rooms", "a", 10),
+    table("rooms", "b", 20),
+    table("accounts", "user", 100_000),
+    table("accounts", "alone", 5),
+    table("", "", 7),
+    table("jobs", "empty", 0),
+  ];
+  const groups = groupTables(tables);
+  assert.deepEqual(
+    groups.map(({ title, tiles }) => [title, tiles.map(({ name, bytes }) => `${name} ${bytes}`)]),
+    [
+      ["Rooms", ["event json 900000", "2 small tables 30"]],
+      ["Accounts", ["user 100000", "alone 5"]],
+      ["Other", ["everything else 7"]],
+    ],
+  );
+  assert.equal(groups[0].tiles[1].about, "a, b");
+  assert.equal(groups[0].tiles[1].entries, 4);
+  assert.deepEqual(groupTables([]), []);
+  assert.deepEqual([share(0, 0), share(0, 9), share(1, 1000), share(1, 3)], ["0 %", "0 %", "< 1 %", "33 %"]);
+  assert.equal(tableName({ database: "", table: "" }), "everything else");
+  assert.equal(databaseTitle("newer"), "Newer");
+});
+
+test("jobs have words", async () => {
+  const { kindLabel, subject, fraction } = await load("lib/jobs.ts");
+  assert.deepEqual(["backup", "purge_room", "bake_bread"].map(kindLabel), ["Backup", "Delete a room", "Bake bread"]);
+  assert.equal(subject({ key: "" }), null);
+  assert.equal(subject({ key: "manual" }).text, "by hand");
+  assert.equal(subject({ key: "!a:b" }).link, "#/rooms/!a%3Ab");
+  assert.equal(subject({ key: "@a:b" }).link, "#/users/%40a%3Ab");
+  const progress = (done, total) => fraction({ progress: { done, total, message: "", at: 0 } });
+  assert.deepEqual([progress(1, 4), progress(9, 4), progress(1, null), progress(0, 0)], [0.25, 1, null, null]);
+  assert.equal(fraction({ progress: null }), null);
 });
 
 test("the wizard knows a good name from a bad one", async () => {

@@ -20,7 +20,35 @@ export interface DesktopState {
   data_folder: string;
   tray: boolean;
   keep_running: boolean;
+  /** The local FoundationDB, where that is the engine. */
+  database: DatabaseState | null;
 }
+
+export interface DatabaseState {
+  state: "starting" | "running" | "degraded" | "stopping" | "stopped" | "crashed" | "foreign";
+  summary: string;
+  advice: string | null;
+  version: string | null;
+  pid: number | null;
+  restarts: number;
+  retry_in_ms: number | null;
+  memory_bytes: number | null;
+  data_bytes: number | null;
+  disk_free_bytes: number | null;
+  log_file: string | null;
+}
+
+/** What a process of this computer is doing, in a word. */
+export const processStates = {
+  not_set_up: { label: "Not set up", tone: "plain" },
+  starting: { label: "Starting", tone: "info" },
+  running: { label: "Running", tone: "good" },
+  degraded: { label: "Needs a look", tone: "warn" },
+  stopping: { label: "Stopping", tone: "info" },
+  stopped: { label: "Stopped", tone: "plain" },
+  crashed: { label: "Crashed", tone: "bad" },
+  foreign: { label: "Run by somebody else", tone: "warn" },
+} as const;
 
 export interface CrashNotice {
   at_ms: number;

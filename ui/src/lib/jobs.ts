@@ -9,6 +9,8 @@ const kinds: Record<string, string> = {
   purge_room: "Delete a room",
   collect_state: "Collect unused room state",
   purge_content: "Remove redacted content",
+  expire_logins: "Forget old logins",
+  trim: "Clear what has expired",
   compact_store: "Give disk space back",
   check_store: "Check the store",
 };

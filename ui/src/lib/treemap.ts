@@ -30,7 +30,8 @@ export function squarify(values: number[], room: Rectangle): Rectangle[] {
       worst = ratio;
       end += 1;
     }
-    const depth = side > 0 ? sum / side : 0;
+    // Never deeper than the room, whatever rounding says of a tiny rest.
+    const depth = side > 0 ? Math.min(sum / side, Math.max(rest.width, rest.height)) : 0;
     const upright = rest.width >= rest.height;
     let along = upright ? rest.y : rest.x;
     for (let index = start; index < end; index += 1) {

@@ -17,20 +17,26 @@ function binary() {
 }
 
 export class Hearth {
-  /** Starts a server; `registration` is the mode of its configuration. */
-  static async start({ registration = "closed", serverName = "hearth.test" } = {}) {
+  /** Starts a server; `registration` is the mode of its configuration. Its backups are made by hand alone, unless there is an
+   *  interval, in `backupFolder` beside the configuration. */
+  static async start({
+    registration = "closed",
+    serverName = "hearth.test",
+    backupFolder = "backups",
+    backupHours = 0,
+  } = {}) {
     const hearth = new Hearth();
     hearth.folder = mkdtempSync(join(tmpdir(), "hearth-ui-"));
     hearth.config = join(hearth.folder, "hearth.toml");
     hearth.adminPort = 0;
-    hearth.settings = { registration, serverName };
+    hearth.settings = { registration, serverName, backupFolder, backupHours };
     await hearth.run();
     return hearth;
   }
 
   /** Starts the process; the admin listener keeps its port over restarts. */
   async run() {
-    const { registration, serverName } = this.settings;
+    const { registration, serverName, backupFolder, backupHours } = this.settings;
     writeFileSync(
       this.config,
       `server_name = "${serverName}"
@@ -45,6 +51,9 @@ mode = "${registration}"
 [passwords]
 memory_kib = 64
 iterations = 1
+[backup]
+folder = ${JSON.stringify(backupFolder)}
+interval_hours = ${backupHours}
 [limits]
 rate_limit = false
 `,

@@ -21,6 +21,7 @@ const RUNNING = {
   data_folder: "/home/you/.local/share/hearth",
   tray: true,
   keep_running: false,
+  database: null,
 };
 
 /** A state like `running` but for `changes`. */

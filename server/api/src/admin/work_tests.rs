@@ -300,7 +300,8 @@ async fn backups_are_made_verified_and_deleted() {
     server.send("POST", "/users", Some(json!({"localpart": "ada", "password": "long enough"}))).await;
     let empty = server.get("/backups").await;
     assert_eq!((&empty["files"], &empty["interval_hours"], &empty["keep"]), (&json!([]), &json!(24), &json!(3)));
-    assert!(empty["restore"].to_string().contains("store restore --config /etc/hearth.toml --from "), "{empty}");
+    let restore = empty["restore"][2]["command"].as_str().unwrap();
+    assert!(restore.contains("store restore") && restore.contains("--config /etc/hearth.toml"), "{restore}");
 
     server.run(BackUp { folder: server.folder.path().join("backups") });
     let (status, job) = server.send("POST", "/backups", None).await;

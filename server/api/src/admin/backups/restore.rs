@@ -17,12 +17,13 @@ impl Backups {
 }
 
 fn steps(program: &Path, config: &Path, store: Option<&Path>, backup: &Path) -> Vec<(String, Option<String>)> {
+    // A line for each argument, since paths are long.
     let make_room = match store {
         Some(folder) => {
             let aside = folder.with_extension("before-restore");
             (
                 "Put the store of today aside. A backup goes only into an empty one, and nothing is deleted.".to_owned(),
-                Some(format!("mv {} {}", quote(folder), quote(&aside))),
+                Some(format!("mv {} \\\n  {}", quote(folder), quote(&aside))),
             )
         }
         None => (
@@ -32,7 +33,8 @@ fn steps(program: &Path, config: &Path, store: Option<&Path>, backup: &Path) -> 
             None,
         ),
     };
-    let restore = format!("{} store restore --config {} --from {}", quote(program), quote(config), quote(backup));
+    let restore =
+        format!("{} store restore \\\n  --config {} \\\n  --from {}", quote(program), quote(config), quote(backup));
     vec![
         ("Stop the server.".to_owned(), None),
         make_room,
@@ -72,8 +74,8 @@ mod tests {
         assert_eq!(
             commands,
             [
-                "mv /srv/data/store /srv/data/store.before-restore",
-                r"/usr/bin/hearth store restore --config '/home/ada/my server/hearth.toml' --from '/srv/it'\''s/a.hearth-backup'",
+                "mv /srv/data/store \\\n  /srv/data/store.before-restore",
+                "/usr/bin/hearth store restore \\\n  --config '/home/ada/my server/hearth.toml' \\\n  --from '/srv/it'\\''s/a.hearth-backup'",
             ]
         );
     }
@@ -82,6 +84,9 @@ mod tests {
     fn a_cluster_gets_another_prefix() {
         let steps = steps(Path::new("hearth"), Path::new("h.toml"), None, Path::new("a.hearth-backup"));
         assert!(steps[1].0.contains("key_prefix") && steps[1].1.is_none(), "{steps:?}");
-        assert_eq!(steps[2].1.as_deref(), Some("hearth store restore --config h.toml --from a.hearth-backup"));
+        assert_eq!(
+            steps[2].1.as_deref(),
+            Some("hearth store restore \\\n  --config h.toml \\\n  --from a.hearth-backup")
+        );
     }
 }
