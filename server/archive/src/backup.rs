@@ -162,7 +162,7 @@ impl Work {
                     changes.replace(begin, end, &entries)?;
                 }
                 Some(Given::Whole(version)) => {
-                    let summary = writer.end(version)?;
+                    let summary = writer.end(version, SystemTime::now())?;
                     let Some(changes) = changes else {
                         writer.publish()?;
                         return Ok(summary);
@@ -213,7 +213,7 @@ impl Work {
             put(&mut writer, &current, own)?;
             interval = intervals.next().transpose()?;
         }
-        let summary = writer.end(before.version)?;
+        let summary = writer.end(before.version, before.taken)?;
         writer.publish()?;
         Ok(summary)
     }

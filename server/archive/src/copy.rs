@@ -2,9 +2,11 @@ use hearth_store::{Store, Version};
 use rand::RngCore;
 use tokio::sync::mpsc;
 
-use crate::load::{Leave, Loader, sum, walk};
-use crate::lock::{Incomplete, Locked, Source, Unfinished, lock, look, unlock};
+use crate::load::{Leave, Loader, must_be_unused, sum, walk};
+use crate::lock::{Incomplete, lock, look, unlock};
+use crate::records::{Locked, Source, Unfinished};
 use crate::sums::{difference, hexadecimal, totals};
+use crate::versions::Passing;
 use crate::{ArchiveError, Phase, Progress, SubspaceSum};
 
 /// Parts of the source (about a megabyte each) that may wait for the target.
@@ -108,16 +110,9 @@ async fn begin<'s>(
     leave: Leave,
     progress: &'s Progress,
 ) -> Result<(Loader<'s>, Version), ArchiveError> {
-    // After the lock: a server that starts enters itself first, and then looks for the lock.
-    // An embedded store is this process's alone while it is open.
-    for store in [from, to].into_iter().filter(|store| store.is_shared()) {
-        let processes = hearth_store::process::processes(store).await?.len();
-        if processes > 0 {
-            return Err(ArchiveError::InUse { processes });
-        }
-    }
+    must_be_unused(from).await?;
     let version = from.current_version().await?;
-    Ok((Loader::begin(to, locked.id, source, version, leave, progress).await?, version))
+    Ok((Loader::begin(to, locked.id, source, Passing::exactly(version), leave, progress).await?, version))
 }
 
 /// Locks the source for this copy; tells the copy's number, and whether the lock is new. `found` is what is being written into

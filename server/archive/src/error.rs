@@ -72,8 +72,10 @@ pub enum ArchiveError {
     /// A store is in the middle of something else.
     #[error("{0}")]
     Incomplete(Incomplete),
-    /// Servers run on the source.
-    #[error("{processes} running server process(es) use the source store: stop them first")]
+    /// Servers run on a store that must be unused.
+    #[error(
+        "{processes} running server process(es) use the store: stop them first (one that crashed counts for 20 seconds)"
+    )]
     InUse {
         /// How many.
         processes: usize,

@@ -45,9 +45,10 @@
 //!                             K  key
 //!                             V  value
 //!                   in strictly ascending order of keys, over all frames
-//! 3 end             JSON object: version (the store's, as of which everything was read), keys, bytes (of keys and values),
-//!                   frames (before this one), attachments (names), subspaces: database, table, keys, key_bytes, value_bytes,
-//!                   sha256 (over the entries in key order, each as 4 bytes length and key, 4 bytes length and value)
+//! 3 end             JSON object: version (the store's, as of which everything was read), taken (when that was), keys, bytes
+//!                   (of keys and values), frames (before this one), attachments (names), subspaces: database, table, keys,
+//!                   key_bytes, value_bytes, sha256 (over the entries in key order, each as 4 bytes length and key, 4 bytes
+//!                   length and value)
 //! ```
 //!
 //! ## Encryption
@@ -78,11 +79,13 @@ mod copy;
 mod error;
 mod file;
 mod folder;
+pub mod keys;
 mod load;
 pub mod lock;
 mod own;
 mod passphrase;
 mod progress;
+mod records;
 mod restore;
 mod sizes;
 mod summary;

@@ -1,11 +1,14 @@
 //! Writing entries to a store, in key order, with a note of how far it is in the same transactions.
 
-use hearth_store::{Bytes, Store, StoreError, Version};
+use hearth_store::{Bytes, Store, StoreError};
 
-use crate::lock::{LOCKED, Source, UNFINISHED, Unfinished, look, start_over};
+use crate::keys::{LOCKED, UNFINISHED};
+use crate::lock::{look, start_over};
 use crate::own::{ALL, Own};
+use crate::records::{Source, Unfinished};
 use crate::sums::Sums;
-use crate::{ArchiveError, Phase, Progress, SubspaceSum, versions};
+use crate::versions::{self, Passing};
+use crate::{ArchiveError, Phase, Progress, SubspaceSum};
 
 /// Bytes and entries of one transaction: well below the limits, also with what FoundationDB counts per entry.
 const BATCH_BYTES: usize = 1 << 20;
@@ -31,15 +34,16 @@ pub(crate) struct Loader<'s> {
 
 impl<'s> Loader<'s> {
     /// Begins with an empty store, or goes on with one that holds a part of the same. What is written into it from here on
-    /// gets versions above `passed`.
+    /// gets versions above what is passed.
     pub(crate) async fn begin(
         store: &'s Store,
         id: String,
         source: Source,
-        passed: Version,
+        passing: Passing,
         leave: Leave,
         progress: &'s Progress,
     ) -> Result<Self, ArchiveError> {
+        must_be_unused(store).await?;
         let mut note = Unfinished { id, source, position: None };
         let (empty, found) = look(store).await?;
         let known = found.clone().filter(|found| found.id == note.id);
@@ -51,7 +55,7 @@ impl<'s> Loader<'s> {
             (None, None) => {}
         }
         // Before anything is written: it may be refused.
-        versions::pass(store, passed, leave.advance_version).await?;
+        versions::pass(store, passing, leave.advance_version).await?;
         let loader = Self { store, note, batch: Vec::new(), batch_bytes: 0, progress };
         loader.write(known.as_ref(), &loader.note, &[]).await?;
         Ok(loader)
@@ -129,6 +133,19 @@ impl<'s> Loader<'s> {
             .await?;
         Ok(())
     }
+}
+
+/// Refuses a store that servers use. Who wants to be sure that none comes has locked it before, or notes that it is unfinished
+/// afterwards: a server that starts enters itself first, and then looks for both.
+pub(crate) async fn must_be_unused(store: &Store) -> Result<(), ArchiveError> {
+    // An embedded store is this process's alone while it is open.
+    if store.is_shared() {
+        let processes = hearth_store::process::processes(store).await?.len();
+        if processes > 0 {
+            return Err(ArchiveError::InUse { processes });
+        }
+    }
+    Ok(())
 }
 
 /// Reads a store to which nobody writes, and sums what is there.

@@ -6,49 +6,11 @@
 use std::fmt;
 
 use hearth_store::{Bytes, RangeRead, Store, StoreError, Transaction};
-use serde::{Deserialize, Serialize};
 
 use crate::ArchiveError;
+use crate::keys::{LOCKED, UNFINISHED};
 use crate::own::{ALL, Own};
-
-hearth_store::keyspace! {
-    database "archive";
-    /// What is being written into this store (one key, `0`), until all of it is there.
-    UNFINISHED "unfinished": (zero: u64) => Unfinished;
-    /// The copy that is being made of this store (one key, `0`), until it is done.
-    LOCKED "locked": (zero: u64) => Locked;
-}
-
-/// Where a store's data comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Source {
-    /// A backup: its path as it was given.
-    Backup(String),
-    /// Another store, as the command line names it.
-    Store(String),
-}
-
-/// How far a store is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Unfinished {
-    /// Tells this restore or copy from others: a digest of the backup, or the copy's number.
-    pub(crate) id: String,
-    /// Where the data comes from.
-    pub(crate) source: Source,
-    /// The last key that was written.
-    pub(crate) position: Option<Vec<u8>>,
-}
-
-/// A copy that is being made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Locked {
-    /// The copy's number.
-    pub(crate) id: String,
-    /// The target, as the command line names it.
-    pub(crate) to: String,
-}
-
-hearth_store::msgpack_value!(Unfinished, Locked);
+use crate::records::{Locked, Source, Unfinished};
 
 /// Why no server may run on a store.
 #[derive(Debug, Clone, PartialEq, Eq)]

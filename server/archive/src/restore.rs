@@ -6,11 +6,12 @@ use tokio::sync::mpsc;
 
 use crate::file::{Checked, Frame};
 use crate::load::{Leave, Loader, sum};
-use crate::lock::Source;
+use crate::records::Source;
 use crate::sums::difference;
 use crate::task::{Wanted, finish};
 use crate::verify::check;
-use crate::{ArchiveError, Attachment, BackupSummary, Passphrase, Phase, Progress, versions};
+use crate::versions::Passing;
+use crate::{ArchiveError, Attachment, BackupSummary, Passphrase, Phase, Progress};
 
 /// Frames (a quarter of a megabyte each) that may wait for the store.
 const WAITING_FRAMES: usize = 8;
@@ -47,10 +48,10 @@ pub async fn restore(
     let mut checked = check(path, options.passphrase.as_ref(), progress).await?;
     let restored = Restored { summary: checked.summary.clone(), attachments: std::mem::take(&mut checked.attachments) };
     let summary = &restored.summary;
-    let passed = versions::reached(summary, SystemTime::now());
+    let passing = Passing::reached(summary, SystemTime::now());
     let source = Source::Backup(path.display().to_string());
     let leave = Leave { advance_version: options.advance_version, start_over: options.start_over };
-    let mut loader = Loader::begin(store, digest(summary), source, passed, leave, progress).await?;
+    let mut loader = Loader::begin(store, digest(summary), source, passing, leave, progress).await?;
     progress.begin(Phase::Loading, summary.bytes);
     load(checked, path, &mut loader).await?;
     let found = sum(store, progress, summary.bytes).await?;

@@ -46,6 +46,8 @@ pub struct BackupSummary {
     pub header: BackupHeader,
     /// The store's version as of which everything was read.
     pub version: Version,
+    /// When that was.
+    pub taken: SystemTime,
     /// Number of entries.
     pub keys: u64,
     /// Bytes of all keys and values.

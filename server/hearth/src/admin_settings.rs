@@ -23,7 +23,7 @@ pub(crate) fn tables() -> Vec<TableInfo> {
         hearth_transitory::keys::TABLES,
         hearth_jobs::keys::TABLES,
         hearth_store::keys::TABLES,
-        hearth_archive::lock::TABLES,
+        hearth_archive::keys::TABLES,
         storage::keys::TABLES,
         server_keys::TABLES,
     ]

@@ -11,7 +11,7 @@ const DATABASES: [(&str, &str, &[TableInfo]); 7] = [
     ("Transitory", "transitory/src/keys.rs", hearth_transitory::keys::TABLES),
     ("Jobs", "jobs/src/keys.rs", hearth_jobs::keys::TABLES),
     ("Processes of the store", "store/src/keys.rs", hearth_store::keys::TABLES),
-    ("Copies and restores", "archive/src/lock.rs", hearth_archive::lock::TABLES),
+    ("Copies and restores", "archive/src/keys.rs", hearth_archive::keys::TABLES),
     ("Figures of the dashboard", "api/src/admin/storage/keys.rs", hearth_api::admin::storage::keys::TABLES),
 ];
 

@@ -81,7 +81,7 @@ impl RawHeader {
         BackupHeader {
             format: FORMAT,
             server_name: self.server_name.clone(),
-            created: UNIX_EPOCH + Duration::from_millis(self.created),
+            created: time(self.created),
             hearth_version: self.hearth_version.clone(),
             engine: self.engine.clone(),
             encrypted: self.encryption.is_some(),
@@ -93,6 +93,12 @@ impl RawHeader {
 /// Milliseconds since the epoch.
 pub(super) fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The time of so many milliseconds since the epoch.
+pub(super) fn time(milliseconds: u64) -> SystemTime {
+    // What no clock of this system can show is no time that a backup was made.
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Fills `out`; an early end is a backup that was cut off.

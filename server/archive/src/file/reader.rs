@@ -17,6 +17,9 @@ use crate::{ArchiveError, Attachment, BackupSummary, Passphrase};
 /// Largest version that a backup may speak of. Versions beyond would leave no room to go on counting.
 const MOST_VERSION: u64 = 1 << 61;
 
+/// Latest time that is one, in milliseconds since the epoch: the year 9999.
+const MOST_TIME: u64 = 253_402_300_799_000;
+
 /// A backup that is being read, frame by frame.
 pub(crate) struct FileReader {
     path: PathBuf,
@@ -229,6 +232,7 @@ impl FileReader {
             || end.frames + 1 != self.frames
             || end.attachments != self.attachments
             || end.version > MOST_VERSION
+            || end.taken > MOST_TIME
         {
             return Err(self.damaged("its end does not fit the rest"));
         }

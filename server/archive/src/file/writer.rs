@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cipher::{FileKey, KeyError, Sealer};
-use super::header::{COMPRESSION, RawHeader, milliseconds};
+use super::header::{COMPRESSION, RawHeader, milliseconds, time};
 use super::layout::{CONTENT_HEAD, FRAME_HEAD, FULL_FRAME, Kind, MOST_ATTACHED, MOST_CONTENT, entry_bytes, entry_into};
 use super::reader::FileReader;
 use super::temporary::Temporary;
@@ -21,6 +21,8 @@ use crate::{ArchiveError, Attachment, BackupSummary, Passphrase, SubspaceSum};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct End {
     pub(super) version: Version,
+    /// When that was the store's version, in milliseconds since the epoch.
+    pub(super) taken: u64,
     pub(super) keys: u64,
     pub(super) bytes: u64,
     /// Frames before this one.
@@ -195,11 +197,13 @@ impl FileWriter {
     }
 
     /// Writes the end. The file is whole then, and still at its temporary name.
-    pub(crate) fn end(&mut self, version: Version) -> Result<BackupSummary, ArchiveError> {
+    pub(crate) fn end(&mut self, version: Version, taken: SystemTime) -> Result<BackupSummary, ArchiveError> {
         self.entries_frame()?;
         let subspaces = std::mem::take(&mut self.sums).finish();
         let (keys, bytes) = totals(&subspaces);
-        let end = End { version, keys, bytes, frames: self.frames, attachments: self.attachments.clone(), subspaces };
+        let taken = milliseconds(taken);
+        let end =
+            End { version, taken, keys, bytes, frames: self.frames, attachments: self.attachments.clone(), subspaces };
         let content = serde_json::to_vec(&end).expect("strings and numbers always encode");
         self.frame(Kind::End, &content)?;
         let digest = self.hash.clone().finalize();
@@ -216,8 +220,9 @@ impl FileWriter {
 
 impl End {
     pub(super) fn summary(self, header: &RawHeader, file_bytes: u64) -> BackupSummary {
-        let Self { version, keys, bytes, attachments, subspaces, .. } = self;
-        BackupSummary { header: header.public(), version, keys, bytes, file_bytes, subspaces, attachments }
+        let Self { version, taken, keys, bytes, attachments, subspaces, .. } = self;
+        let taken = time(taken);
+        BackupSummary { header: header.public(), version, taken, keys, bytes, file_bytes, subspaces, attachments }
     }
 }
 
