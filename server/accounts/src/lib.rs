@@ -33,6 +33,7 @@ mod secrets;
 mod seen;
 mod seen_buffer;
 pub mod sessions;
+mod successor;
 pub mod uia;
 pub mod users;
 

@@ -79,6 +79,10 @@ mod view;
 pub mod visibility;
 #[cfg(test)]
 mod visibility_tests;
+pub mod upgrade;
+mod upgrade_contents;
+#[cfg(test)]
+mod upgrade_tests;
 mod writer;
 
 pub use cache::CacheStats;

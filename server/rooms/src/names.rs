@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Ids that one transaction assigns, written with everything else at its end.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct NewNames {
     types: HashMap<String, TypeNid>,
     keys: HashMap<String, StateKeyNid>,

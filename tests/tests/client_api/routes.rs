@@ -84,6 +84,7 @@ pub(crate) const ROUTES: &[(&str, &str, bool)] = &[
     ("DELETE", "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", true),
     ("GET", "/_matrix/client/v1/rooms/{roomId}/threads", true),
     ("PUT", "/_matrix/client/v3/rooms/{roomId}/typing/{userId}", true),
+    ("POST", "/_matrix/client/v3/rooms/{roomId}/upgrade", true),
     ("POST", "/_matrix/client/v3/user_directory/search", true),
     ("GET", "/_matrix/client/versions", false),
     ("GET", "/.well-known/matrix/client", false),

@@ -21,7 +21,7 @@ use ruma::{
     },
 };
 
-use super::{invited_profile, member_profile};
+use super::{invited_profile, member_profile, upgrade::follow_predecessor};
 use crate::client::{ApiError, Args, ClientState, route};
 
 pub(super) fn routes() -> Router<ClientState> {
@@ -50,7 +50,12 @@ async fn change_own(
         Change::Join | Change::Knock => member_profile(state, user).await?,
         _ => MemberProfile::default(),
     };
-    Ok(state.rooms.change_membership(room_id, user, user, change, &profile, reason).await?)
+    let is_new = change == Change::Join && state.rooms.membership_of(room_id, user).await? != Some(Membership::Join);
+    state.rooms.change_membership(room_id, user, user, change, &profile, reason).await?;
+    if is_new {
+        follow_predecessor(state, user, room_id).await?;
+    }
+    Ok(())
 }
 
 /// What users do to the membership of others, when it does not show a profile.

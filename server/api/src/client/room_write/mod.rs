@@ -1,4 +1,4 @@
-//! Requests that change rooms: create, join and leave, send, state, redact, aliases.
+//! Requests that change rooms: create, join and leave, send, state, redact, aliases, upgrade.
 
 mod create;
 mod directory;
@@ -6,6 +6,7 @@ mod events;
 mod membership;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use axum::Router;
 use hearth_accounts::AccountError;
@@ -16,7 +17,12 @@ use crate::client::{ApiError, ClientState};
 
 /// The routes of this part.
 pub(super) fn routes() -> Router<ClientState> {
-    Router::new().merge(create::routes()).merge(events::routes()).merge(membership::routes()).merge(directory::routes())
+    Router::new()
+        .merge(create::routes())
+        .merge(events::routes())
+        .merge(membership::routes())
+        .merge(directory::routes())
+        .merge(upgrade::routes())
 }
 
 /// The profile that a user's member events show.

@@ -176,3 +176,31 @@ async fn refusals() {
         assert_eq!(answer.error(), error(status, code), "{method} {path} {body}: {}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn upgrades() {
+    let server = Server::new().await;
+    let (alice, bob) = (&server.alice, &server.bob);
+    let room = server.create(json!({ "preset": "public_chat", "room_version": "9", "name": "Pub" })).await;
+    server.post(&format!("/join/{room}"), bob, json!({})).await;
+    let tag = |room: &str| format!("/user/@bob:example.org/rooms/{room}/tags");
+    server.put(&format!("{}/u.pub", tag(&room)), bob, json!({})).await;
+    let path = format!("/rooms/{room}/upgrade");
+    let body = json!({ "new_version": "12", "additional_creators": ["@bob:example.org"] });
+    for (token, body, expected) in [
+        (bob.as_str(), body.clone(), error(403, "M_FORBIDDEN")),
+        ("", body.clone(), error(401, "M_MISSING_TOKEN")),
+        (alice, json!({ "new_version": "x" }), error(400, "M_UNSUPPORTED_ROOM_VERSION")),
+        (alice, json!({}), error(400, "M_BAD_JSON")),
+    ] {
+        assert_eq!(server.call(Method::POST, &path, token, &body).await.error(), expected, "{body}");
+    }
+    let new = server.post(&path, alice, body).await["replacement_room"].as_str().unwrap().to_owned();
+    let create = server.ok(Method::GET, &format!("/rooms/{new}/state/m.room.create"), alice, json!({})).await;
+    assert_eq!(create["predecessor"]["room_id"], room);
+    assert_eq!(create["additional_creators"], json!(["@bob:example.org"]));
+    // Who joins takes their settings along.
+    assert_eq!(server.ok(Method::GET, &tag(&new), bob, json!({})).await["tags"], json!({}));
+    server.post(&format!("/rooms/{new}/join"), bob, json!({})).await;
+    assert_eq!(server.ok(Method::GET, &tag(&new), bob, json!({})).await["tags"], json!({ "u.pub": {} }));
+}
