@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(5);
 /// Who gave no sign for so long is gone: three beats, and a margin because clocks differ.
 const GONE_AFTER: Duration = Duration::from_secs(20);
+/// Time between two looks for signs of life.
+const LOOK: Duration = Duration::from_millis(200);
 /// Processes that are listed at most.
 const LISTED: usize = 1000;
 /// Lease of the process that removes the rows of those who are gone.
@@ -191,12 +194,39 @@ pub async fn processes(store: &Store) -> Result<Vec<ProcessInfo>, StoreError> {
     processes_at(store, now()).await
 }
 
+/// The processes that use the store, for who wants it alone: decided by signs of life and not by clocks. Answers at once
+/// where there is no entry, as soon as one gives a sign (five seconds), or after eleven seconds in which none did.
+pub async fn in_use(store: &Store) -> Result<Vec<ProcessInfo>, StoreError> {
+    in_use_within(store, 2 * BEAT + BEAT / 5).await
+}
+
+async fn in_use_within(store: &Store, patience: Duration) -> Result<Vec<ProcessInfo>, StoreError> {
+    let begun = Instant::now();
+    let before = entries(store).await?;
+    if before.is_empty() {
+        return Ok(before);
+    }
+    loop {
+        let mut alive = entries(store).await?;
+        alive.retain(|process| !before.contains(process));
+        if !alive.is_empty() || begun.elapsed() >= patience {
+            return Ok(alive);
+        }
+        tokio::time::sleep(LOOK.min(patience)).await;
+    }
+}
+
 async fn processes_at(store: &Store, now: u64) -> Result<Vec<ProcessInfo>, StoreError> {
+    let mut all = entries(store).await?;
+    all.retain(|process| !process.is_gone(now));
+    Ok(all)
+}
+
+async fn entries(store: &Store) -> Result<Vec<ProcessInfo>, StoreError> {
     store
         .transact("process.list", |tx| async move {
             let rows = PROCESS.scan(()).limit(LISTED).snapshot().all(&tx).await?;
-            let all = rows.into_iter().map(|((id,), record)| ProcessInfo::new(id, record));
-            Ok(all.filter(|process| !process.is_gone(now)).collect())
+            Ok(rows.into_iter().map(|((id,), record)| ProcessInfo::new(id, record)).collect())
         })
         .await
 }
@@ -252,6 +282,29 @@ mod tests {
         assert!(processes(&store).await.unwrap().is_empty());
         let leases = leases(&store).await.unwrap();
         assert_eq!((leases.len(), &leases[0].holder, leases[0].token), (1, &None, 1));
+    }
+
+    #[tokio::test]
+    async fn signs_of_life_decide_whether_a_store_is_in_use() {
+        let store = Store::memory();
+        let long = Duration::from_mins(10);
+        assert!(in_use_within(&store, long).await.unwrap().is_empty(), "at once");
+        let dead = Registration::enter_as(&store, true, "here", "1.0").await.unwrap();
+        assert!(in_use_within(&store, Duration::ZERO).await.unwrap().is_empty(), "no sign");
+        let alive = Registration::enter_as(&store, true, "there", "1.0").await.unwrap();
+        // Its clock is far behind; that it moves is what counts.
+        let beats = async {
+            for beat in 1.. {
+                alive.beat(beat).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::select! {
+            found = in_use_within(&store, long) => found.unwrap(),
+            () = beats => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(found.iter().map(|process| &process.id).collect::<Vec<_>>(), [alive.id()]);
+        assert_ne!(dead.id(), alive.id());
     }
 
     #[tokio::test]
