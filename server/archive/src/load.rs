@@ -140,7 +140,7 @@ impl<'s> Loader<'s> {
 pub(crate) async fn must_be_unused(store: &Store) -> Result<(), ArchiveError> {
     // An embedded store is this process's alone while it is open.
     if store.is_shared() {
-        let processes = hearth_store::process::processes(store).await?.len();
+        let processes = hearth_store::process::in_use(store).await?.len();
         if processes > 0 {
             return Err(ArchiveError::InUse { processes });
         }
