@@ -31,6 +31,8 @@ keyspace! {
     /// Tokens for `m.login.token`.
     LOGIN_TOKEN "login_token": (hash: String) => LoginTokenRecord;
 
+    /// Who may register (one key, `0`), where that was chosen over the configuration: `closed`, `token` or `open`.
+    REGISTRATION_MODE "registration_mode": (zero: u64) => String;
     /// Registration tokens.
     REGISTRATION_TOKEN "registration_token": (token: String) => RegistrationTokenRecord;
     /// Sessions of user-interactive authentication.

@@ -79,6 +79,16 @@ pub(super) enum RegistrationMode {
     Open,
 }
 
+impl From<RegistrationMode> for hearth_accounts::RegistrationMode {
+    fn from(mode: RegistrationMode) -> Self {
+        match mode {
+            RegistrationMode::Closed => Self::Closed,
+            RegistrationMode::Token => Self::Token,
+            RegistrationMode::Open => Self::Open,
+        }
+    }
+}
+
 impl From<hearth_accounts::RegistrationMode> for RegistrationMode {
     fn from(mode: hearth_accounts::RegistrationMode) -> Self {
         match mode {
@@ -317,7 +327,7 @@ impl Figures {
         });
         let process = self.process.read();
         let store = self.sources.store.stats();
-        let registration = self.sources.accounts.config().registration.into();
+        let registration = self.sources.accounts.registration_mode().await?.into();
         let totals = Totals {
             uptime: metrics.uptime,
             requests: metrics.requests,
@@ -460,8 +470,7 @@ fn notices(now: &Situation<'_>) -> Vec<Notice> {
     if now.registration == RegistrationMode::Open {
         tell(
             NoticeCode::OpenRegistration,
-            "Anybody who can reach this server can make an account. Set registration to \"token\" or \"closed\" in the \
-             configuration unless you want that."
+            "Anybody who can reach this server can make an account. Close it under Registration unless you want that."
                 .to_owned(),
         );
     }

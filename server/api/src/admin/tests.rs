@@ -303,6 +303,21 @@ async fn registration_tokens_are_made_and_deleted() {
 }
 
 #[tokio::test]
+async fn who_may_register_is_chosen_over_the_configuration() {
+    let (router, _) = router(parts());
+    let configured = json!({"mode": "closed", "configured": "closed", "chosen": false});
+    assert_eq!(call(&router, "GET", "/registration", None).await, (StatusCode::OK, configured.clone()));
+    for mode in ["token", "open", "closed"] {
+        let expected = json!({"mode": mode, "configured": "closed", "chosen": true});
+        let answer = call(&router, "PUT", "/registration", Some(json!({"mode": mode}))).await;
+        assert_eq!(answer, (StatusCode::OK, expected.clone()));
+        assert_eq!(call(&router, "GET", "/registration", None).await.1, expected);
+    }
+    assert_eq!(call(&router, "PUT", "/registration", Some(json!({"mode": "ajar"}))).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(call(&router, "PUT", "/registration", Some(json!({}))).await, (StatusCode::OK, configured));
+}
+
+#[tokio::test]
 async fn rooms_that_do_not_exist() {
     let (router, _) = router(parts());
     assert_eq!(call(&router, "GET", "/rooms", None).await, (StatusCode::OK, json!({"rooms": [], "total": 0})));

@@ -22,6 +22,7 @@ mod jobs;
 mod live;
 mod logs;
 mod overview;
+mod registration;
 mod registration_tokens;
 mod rooms;
 mod storage;
@@ -46,6 +47,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(rooms::get))
         .routes(routes!(rooms::members))
         .routes(routes!(rooms::state))
+        .routes(routes!(registration::get, registration::set))
         .routes(routes!(registration_tokens::list, registration_tokens::create))
         .routes(routes!(registration_tokens::delete))
         .routes(routes!(storage::get))

@@ -51,8 +51,8 @@ struct Registration {
 }
 
 /// The flows by which one may register now.
-fn flows(state: &ClientState) -> Result<&'static [&'static [Stage]], ApiError> {
-    match state.accounts.config().registration {
+async fn flows(state: &ClientState) -> Result<&'static [&'static [Stage]], ApiError> {
+    match state.accounts.registration_mode().await? {
         RegistrationMode::Closed => Err(ApiError::forbidden("Registration is closed on this server.")),
         RegistrationMode::Token => Ok(&[&[Stage::RegistrationToken]]),
         RegistrationMode::Open => Ok(&[&[Stage::Dummy]]),
@@ -74,7 +74,7 @@ async fn register(
         }
         Some(_) => return Err(ApiError::invalid_param("kind is user or guest.")),
     }
-    let flows = flows(&state)?;
+    let flows = flows(&state).await?;
     let registration: Registration = body.parse()?;
     if registration.r#type.as_deref() == Some("m.login.application_service") {
         return Err(ApiError::forbidden("This server has no application services."));
@@ -110,7 +110,7 @@ async fn available(
     state: ClientState,
     args: Args<get_username_availability::v3::Request>,
 ) -> Result<get_username_availability::v3::Response, ApiError> {
-    flows(&state)?;
+    flows(&state).await?;
     state.accounts.check_available(&args.request.username).await?;
     Ok(get_username_availability::v3::Response::new(true))
 }
@@ -120,7 +120,7 @@ async fn token_validity(
     state: ClientState,
     args: Args<check_registration_token_validity::v1::Request>,
 ) -> Result<check_registration_token_validity::v1::Response, ApiError> {
-    flows(&state)?;
+    flows(&state).await?;
     let valid = state.accounts.registration_token_valid(&args.request.token).await?;
     Ok(check_registration_token_validity::v1::Response::new(valid))
 }
