@@ -62,7 +62,7 @@ impl Policy {
     /// Pause after the `attempts`th attempt in milliseconds, with `dice` (0 to 1) deciding how much of a fifth more or less.
     pub(crate) fn pause(&self, attempts: u32, dice: f64) -> u64 {
         let doubled = self.first_pause.saturating_mul(1 << attempts.saturating_sub(1).min(30)).min(self.longest_pause);
-        (doubled.as_millis() as f64 * (0.8 + 0.4 * dice)) as u64
+        doubled.mul_f64(0.8 + 0.4 * dice).as_millis() as u64
     }
 }
 

@@ -396,7 +396,7 @@ fn running(jobs: &Jobs, job: u64, token: u64) -> Running<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_queue_does_what_the_model_says(steps in proptest::collection::vec(step(), 1..80)) {

@@ -55,7 +55,10 @@ pub struct Runner {
 
 impl std::fmt::Debug for Runner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runner").field("options", &self.options).field("kinds", &self.handlers.keys()).finish()
+        f.debug_struct("Runner")
+            .field("options", &self.options)
+            .field("kinds", &self.handlers.keys())
+            .finish_non_exhaustive()
     }
 }
 

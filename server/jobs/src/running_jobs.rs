@@ -91,7 +91,11 @@ impl Work {
             match self.round().await {
                 Ok(None) => {}
                 Ok(Some(_)) if self.due_only && self.active.is_empty() => break,
-                Ok(Some((watch, until))) => self.wait(stop, watch, until).await,
+                Ok(Some((watch, until))) => {
+                    eprintln!("{} wait until {:?} now {} renew_at {} active {}", self.runner.claimant.owner, until, self.now(), self.renew_at, self.active.len());
+                    self.wait(stop, watch, until).await;
+                    eprintln!("{} woken now {}", self.runner.claimant.owner, self.now());
+                }
                 Err(JobsError::Store(StoreError::Closed)) => break,
                 Err(error) => {
                     tracing::warn!(%error, "jobs are paused");

@@ -28,7 +28,9 @@ pub struct Schedule {
 impl ScheduleRecord {
     /// When the one comes that follows the one that began at `began`.
     pub(crate) fn next(&self, began: u64, chance: f64) -> u64 {
-        began.saturating_add(self.every).saturating_add((self.jitter as f64 * chance) as u64)
+        began
+            .saturating_add(self.every)
+            .saturating_add(Duration::from_millis(self.jitter).mul_f64(chance).as_millis() as u64)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Runners over a store in memory, with a clock that the tests move.
 
+#![allow(clippy::unwrap_used)] // a test
+
 mod common;
 
 use std::time::Duration;
@@ -142,10 +144,10 @@ async fn panics_are_errors_and_later_is_none() {
     let (handler, mut runs) = Scripted::new(Policy { attempts: 1, ..Policy::default() });
     let job = fixture.enqueue("a", "one").await;
     let running = fixture.start(|runner| runner.handle(handler));
-    runs.next().await.answer(Err(JobError::Later(Duration::from_secs(60))));
+    runs.next().await.answer(Err(JobError::Later(Duration::from_mins(1))));
     let info = fixture.until(job, |info| info.state == JobState::Waiting).await;
     assert_eq!((info.attempts, info.due_ts), (0, Some(fixture.now() + 60_000)));
-    fixture.advance(Duration::from_secs(60));
+    fixture.advance(Duration::from_mins(1));
     runs.next().await.panic();
     let info = fixture.jobs.ended(job).await.unwrap();
     assert_eq!(info.state, JobState::Failed);
@@ -231,7 +233,9 @@ async fn as_many_at_once_as_allowed() {
     }
     fixture.counts(|counts| (counts.running, counts.waiting) == (4, 1)).await;
     assert!(runs.none());
-    held.into_iter().for_each(|run| run.answer(Ok(())));
+    for run in held {
+        run.answer(Ok(()));
+    }
     runs.next().await.answer(Ok(()));
     fixture.idle().await;
     running.stop().await;
@@ -453,7 +457,7 @@ async fn the_history_is_bounded_and_listed_in_pages() {
         fixture.advance(Duration::from_millis(1));
         ids.push(job);
     }
-    let delayed = Enqueue { delay: Duration::from_secs(60), ..Enqueue::default() };
+    let delayed = Enqueue { delay: Duration::from_mins(1), ..Enqueue::default() };
     for key in ["x", "y"] {
         ids.push(fixture.jobs.enqueue::<Work>(key, &"later".to_owned(), delayed).await.unwrap());
     }
@@ -492,7 +496,7 @@ async fn runs_what_is_due_and_ends() {
     let fixture = Fixture::new();
     fixture.tally("a", 3).await;
     fixture.tally("b", 3).await;
-    let delayed = Enqueue { delay: Duration::from_secs(60), ..Enqueue::default() };
+    let delayed = Enqueue { delay: Duration::from_mins(1), ..Enqueue::default() };
     fixture.jobs.enqueue::<Tally>("later", &3, delayed).await.unwrap();
     fixture.runner(true).handle(Counting::new(100)).run_due(CancellationToken::new()).await;
     assert_eq!((tally(&fixture.store, "a").await, tally(&fixture.store, "b").await), (3, 3));
