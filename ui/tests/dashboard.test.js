@@ -205,6 +205,50 @@ test("a registration token lets one person in", async () => {
   await context.close();
 });
 
+test("who may register is changed while the server runs", async () => {
+  const other = await Hearth.start({ registration: "closed" });
+  try {
+    const { page, context, problems } = await dashboard({ of: other });
+    await go(page, "Registration");
+    const register = (username) =>
+      other
+        .matrix("POST", "/register", {
+          body: { username, password: "a long password", auth: { type: "m.login.dummy" } },
+        })
+        .then(({ user_id }) => user_id)
+        .catch(({ answer }) => answer.errcode ?? answer.flows[0].stages[0]);
+    assert.equal(await page.getByRole("radio", { name: /^Nobody/ }).isChecked(), true);
+    assert.equal(await register("early"), "M_FORBIDDEN");
+
+    await page.getByRole("radio", { name: /^Anybody/ }).click();
+    const confirm = page.getByRole("alertdialog", { name: "Let anybody register?" });
+    await confirm.getByRole("button", { name: "Cancel" }).click();
+    assert.equal(await page.getByRole("radio", { name: /^Nobody/ }).isChecked(), true);
+    await page.getByRole("radio", { name: /^Anybody/ }).click();
+    await confirm.getByRole("button", { name: "Let anybody register" }).click();
+    await page.getByRole("radio", { name: /^Anybody/, checked: true }).waitFor();
+    assert.equal(await register("fay"), "@fay:hearth.test");
+
+    await page.getByRole("radio", { name: /^Whoever has a token/ }).click();
+    await page.getByText("Chosen here; the configuration says: nobody.").waitFor();
+    assert.equal(await register("late"), "m.login.registration_token");
+    await other.kill();
+    await other.run();
+    await page.getByRole("radio", { name: /^Whoever has a token/, checked: true }).waitFor();
+    assert.equal(await register("later"), "m.login.registration_token");
+    await page.getByRole("button", { name: "Follow the configuration" }).click();
+    await page.getByRole("radio", { name: /^Nobody/, checked: true }).waitFor();
+    assert.equal(await register("too-late"), "M_FORBIDDEN");
+    assert.deepEqual(
+      problems.filter((problem) => !/Failed to load resource|ERR_/.test(problem)),
+      [],
+    );
+    await context.close();
+  } finally {
+    await other.stop();
+  }
+});
+
 test("a backup is made, verified, explained and deleted; its job is told", async () => {
   const { page, context, problems } = await dashboard();
   await go(page, "Storage");
@@ -235,7 +279,7 @@ test("a backup is made, verified, explained and deleted; its job is told", async
 
   await page.getByRole("button", { name: "How to restore" }).click();
   const dialog = page.getByRole("dialog", { name: "How to restore a backup" });
-  const command = await dialog.getByRole("region", { name: "Command" }).last().textContent();
+  const command = await dialog.getByTestId("command").last().textContent();
   const words = command.split(/[\s\\]+/);
   assert.deepEqual(words.slice(1, 6), ["store", "restore", "--config", hearth.config, "--from"], command);
   assert.ok(words[6].startsWith(`${hearth.folder}/backups/`), command);

@@ -30,6 +30,7 @@ export type BackupWork = Schemas["BackupWork"];
 export type Job = Schemas["Job"];
 export type JobState = Schemas["JobState"];
 export type JobCounts = Schemas["JobCounts"];
+export type RegistrationMode = Schemas["RegistrationMode"];
 export type LogLine = Schemas["LogLine"];
 export type LogLevel = Schemas["LogLevel"];
 export type LiveEvent = Schemas["LiveEvent"];

@@ -256,6 +256,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/registration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may register. */
+        get: operations["get_registration"];
+        /** Chooses who may register, at once and until something else is chosen, whatever the configuration says. */
+        put: operations["set_registration"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/registration_tokens": {
         parameters: {
             query?: never;
@@ -491,7 +509,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Deactivates a user for ever: devices are logged out, rooms are left, the name stays taken. */
+        /** Deactivates a user for ever: devices are logged out, the name stays taken. A job leaves the rooms. */
         post: operations["deactivate"];
         delete?: never;
         options?: never;
@@ -1174,6 +1192,15 @@ export interface components {
              */
             requests: number;
         };
+        /** @description Who may register, and what says so. */
+        Registration: {
+            /** @description Whether it was chosen here and not in the configuration. */
+            chosen: boolean;
+            /** @description What the configuration says. */
+            configured: components["schemas"]["RegistrationMode"];
+            /** @description Who may register now. */
+            mode: components["schemas"]["RegistrationMode"];
+        };
         /**
          * @description Who may register an account.
          * @enum {string}
@@ -1383,6 +1410,10 @@ export interface components {
         SetAdmin: {
             /** @description Whether they are to be one. */
             admin: boolean;
+        };
+        /** @description Who is to be let in. */
+        SetRegistration: {
+            mode?: components["schemas"]["RegistrationMode"] | null;
         };
         /** @description How large the store was at a time. */
         SizeSample: {
@@ -2062,6 +2093,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Overview"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_registration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Registration"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    set_registration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetRegistration"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Registration"];
                 };
             };
             default: {

@@ -22,7 +22,7 @@ const people = [
   ["fay", "Fay Wray", false],
 ];
 
-const hearth = await Hearth.start({ registration: "token", serverName: "example.org" });
+const hearth = await Hearth.start({ registration: "token", serverName: "example.org", backupHours: 24 });
 const browser = await launch();
 const sessions = {};
 
@@ -38,6 +38,8 @@ async function furnish() {
     expires_at: Date.now() + 6.2 * 86_400_000,
   });
   await hearth.api("POST", "/_hearth/admin/v1/registration_tokens", { uses_allowed: 1 });
+  await hearth.api("POST", "/_hearth/admin/v1/users", { localpart: "gil", password: PASSWORD });
+  await hearth.api("POST", "/_hearth/admin/v1/users/@gil:example.org/deactivate", {});
   const encrypted = [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }];
   const rooms = [];
   for (const [name, body, members] of [
@@ -85,12 +87,19 @@ async function dashboard(page, rooms, name) {
     ["rooms", "#/rooms"],
     ["room", family(rooms)],
     ["registration", "#/registration"],
+    ["jobs", "#/jobs"],
     ["logs", "#/logs"],
   ]) {
     await page.evaluate((to) => (location.hash = to), hash);
     await page.waitForTimeout(1200);
     await page.screenshot({ path: `${folder}/${file}-${name}.png` });
   }
+  // The whole of it: the picture of sizes is below what a window shows at first.
+  await page.evaluate(() => (location.hash = "#/storage"));
+  await page.getByRole("toolbar", { name: /^Tables by size/ }).waitFor();
+  await page.setViewportSize({ width: 1280, height: 1460 });
+  await page.waitForTimeout(1200);
+  await page.screenshot({ path: `${folder}/storage-${name}.png` });
 }
 
 async function desktop(colorScheme) {
@@ -151,6 +160,8 @@ const stop = new AbortController();
 const people_ = live(rooms, stop.signal);
 // Both watch for the whole time, so that the curves have a past.
 const seconds = Number(process.env.SECONDS ?? 60);
+const backup = () => hearth.api("POST", "/_hearth/admin/v1/backups");
+await backup();
 const pages = [];
 for (const colorScheme of ["light", "dark"]) {
   const { page } = await newPage(browser, { origin: hearth.admin, colorScheme });
@@ -159,6 +170,9 @@ for (const colorScheme of ["light", "dark"]) {
   pages.push([colorScheme, page]);
 }
 await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+await backup();
+const { body: backups } = await hearth.api("GET", "/_hearth/admin/v1/backups");
+await hearth.api("POST", `/_hearth/admin/v1/backups/${backups.files.at(-1).name}/verify`);
 for (const [colorScheme, page] of pages) await dashboard(page, rooms, colorScheme);
 for (const colorScheme of ["light", "dark"]) await desktop(colorScheme);
 stop.abort();
