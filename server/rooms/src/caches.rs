@@ -7,6 +7,7 @@ use crate::{
     cache::{Cache, CacheStats},
     histories::{MemberHistory, VisibilityHistory},
     public_room::PublicRoom,
+    records::GraphRecord,
     room_info::RoomInfo,
     stored_event::StoredEvent,
 };
@@ -17,6 +18,8 @@ const EVENT_CACHE_BYTES: usize = 32 << 20;
 const NAMES: usize = 20_000;
 /// Bound of each cache of membership and visibility histories, in entries.
 const HISTORIES: usize = 20_000;
+/// Bound of the cache of places in the graph, in entries (about 200 bytes each).
+const GRAPH: usize = 100_000;
 /// Bound of the cache of public rooms, in entries.
 const PUBLIC_ROOMS: usize = 2000;
 /// What a parsed event occupies in the cache beside its texts, roughly, in bytes.
@@ -35,6 +38,8 @@ pub(crate) struct Caches {
     pub(crate) members: Cache<(RoomNid, StateKeyNid), Arc<MemberHistory>>,
     /// History visibility per room.
     pub(crate) visibilities: Cache<RoomNid, Arc<VisibilityHistory>>,
+    /// Places in the graph.
+    pub(crate) graph: Cache<EventNid, Arc<GraphRecord>>,
     /// Entries of the public room list.
     pub(crate) public_rooms: Cache<RoomNid, Arc<PublicRoom>>,
 }
@@ -51,6 +56,7 @@ impl Caches {
             key_nids: Cache::new(NAMES),
             members: Cache::new(HISTORIES),
             visibilities: Cache::new(HISTORIES),
+            graph: Cache::new(GRAPH),
             public_rooms: Cache::new(PUBLIC_ROOMS),
         }
     }
@@ -61,6 +67,13 @@ impl Caches {
         if event.outcome != Outcome::Outlier {
             let weight = EVENT_OVERHEAD + 2 * event.pdu.json.len();
             self.events.insert(event.nid, event, weight);
+        }
+    }
+
+    /// Keeps the place of a committed event.
+    pub(crate) fn keep_graph(&self, event: EventNid, record: Arc<GraphRecord>) {
+        if record.outcome != Outcome::Outlier {
+            self.graph.insert(event, record, 1);
         }
     }
 
@@ -76,6 +89,7 @@ impl Caches {
             ("state key ids", self.key_nids.stats()),
             ("membership histories", self.members.stats()),
             ("visibility histories", self.visibilities.stats()),
+            ("event graph", self.graph.stats()),
             ("public rooms", self.public_rooms.stats()),
         ]
     }

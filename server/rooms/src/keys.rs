@@ -5,8 +5,8 @@ use hearth_store::{Bytes, Versionstamp, keyspace};
 use crate::{
     ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
     records::{
-        AliasRecord, EventRecord, LocalMember, MembershipChange, MembershipRecord, Notification, RelationEntry,
-        RoomRecord, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
+        AliasRecord, EventRecord, GraphRecord, InboundRecord, LocalMember, MembershipChange, MembershipRecord,
+        Notification, RelationEntry, ResolvedRecord, RoomRecord, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
     },
     snapshots::{BlockId, Snapshot, SnapshotId},
 };
@@ -54,10 +54,29 @@ keyspace! {
     STATE "state": (room: RoomNid, event_type: TypeNid, state_key: StateKeyNid) => EventNid;
     /// Current members (users) of a room.
     MEMBER "member": (room: RoomNid, user: StateKeyNid) => MembershipRecord;
-    /// Every value that a state entry ever had, members included.
+    /// Every value that a state entry ever had, members included; 0 where a resolution left none.
     STATE_AT "state_at": (room: RoomNid, event_type: TypeNid, state_key: StateKeyNid, at: Versionstamp) => EventNid;
     /// Changes of a room's state in order, members included.
     STATE_LOG "state_log": (room: RoomNid, at: Versionstamp) => StateChange;
+
+    /// Where an event stands in the graph of its room.
+    GRAPH "graph": (room: RoomNid, event: EventNid) => GraphRecord;
+    /// The chain cover of the auth graph: its events by chain and place. An event is in the auth chain of all that follow it
+    /// in its chain.
+    CHAIN "chain": (room: RoomNid, chain: u64, sequence: u64) => EventNid;
+    /// Links of the chain cover: the place in the other chain up to which the auth chain of an event goes, where it goes
+    /// further than those of the events before it in its own chain.
+    CHAIN_LINK "chain_link": (room: RoomNid, chain: u64, sequence: u64, to: u64) => u64;
+
+    /// Events that accepted events come after and that are not here: behind them there may be history to fetch. With one of
+    /// the events that name it.
+    BACKWARD "backward": (room: RoomNid, event_id: String) => EventNid;
+    /// Resolutions of states, by algorithm and a hash of the states.
+    RESOLVED "resolved": (room: RoomNid, algorithm: u64, states: u64) => ResolvedRecord;
+    /// Events from other servers that wait for their room's worker, in the order of arrival.
+    INBOUND "inbound": (room: RoomNid, at: Versionstamp) => InboundRecord;
+    /// How many wait.
+    INBOUND_COUNT "inbound_count": (room: RoomNid) => u64;
 
     /// The state before an event.
     STATE_BEFORE "state_before": (room: RoomNid, event: EventNid) => SnapshotId;

@@ -21,6 +21,7 @@ mod cache;
 mod caches;
 pub mod check;
 pub mod client_form;
+mod cover;
 pub mod create;
 #[cfg(test)]
 mod create_tests;
@@ -31,6 +32,7 @@ mod directory_tests;
 mod discoverable;
 mod error;
 pub mod event_filter;
+mod graph;
 mod histories;
 mod ids;
 pub mod keys;
@@ -51,12 +53,14 @@ mod publish;
 #[cfg(test)]
 mod publish_tests;
 mod purging;
+pub mod receiving;
 mod records;
 mod redacting;
 mod relating;
 pub mod relations;
 #[cfg(test)]
 mod relations_tests;
+mod resolving;
 mod room_info;
 mod rooms;
 mod scan;

@@ -18,15 +18,16 @@ use crate::{
     },
     notifications::{self, Publishing, Recipient},
     records::{
-        EventRecord, LocalMember, MembershipChange, MembershipRecord, RelationEntry, StateChange, StreamEntry,
-        TimelineEntry,
+        EventRecord, GraphRecord, LocalMember, MembershipChange, MembershipRecord, RelationEntry, StateChange,
+        StreamEntry, TimelineEntry,
     },
     redacting::Redactions,
     relating::Relation,
+    snapshots::ABSENT,
     stored_event::StoredEvent,
     threads::Threads,
     view::{LocalUser, RoomView},
-    writer::{Appended, RoomWriter},
+    writer::{Appended, Change, MemberChange, RoomWriter},
 };
 
 /// Kinds of counters, see [`COUNTER`].
@@ -39,22 +40,22 @@ pub(crate) mod counter {
     pub(crate) const ALL_ROOMS: crate::RoomNid = crate::RoomNid(0);
 }
 
-/// What a parsed event occupies in the cache beside its texts, roughly, in bytes.
-const EVENT_OVERHEAD: usize = 700;
-
 /// What a committed transaction published, for the caches.
 pub(crate) struct Published {
     room: RoomNid,
     view: Arc<RoomView>,
     events: Vec<Arc<StoredEvent>>,
+    graph: Vec<(EventNid, GraphRecord)>,
 }
 
 impl Published {
     /// Puts what was published into the caches. Only after the commit.
     pub(crate) fn remember(self, rooms: &Rooms) {
         for event in self.events {
-            let weight = EVENT_OVERHEAD + 2 * event.pdu.json.len();
-            rooms.caches.events.insert(event.nid, event, weight);
+            rooms.caches.keep(event);
+        }
+        for (event, record) in self.graph {
+            rooms.caches.keep_graph(event, Arc::new(record));
         }
         let weight = self.view.weight();
         rooms.views.insert(self.room, self.view, weight);
@@ -79,8 +80,13 @@ struct ServerUsers {
 impl RoomWriter<'_> {
     /// Writes everything that was appended; `None` if nothing was.
     pub(crate) async fn finish(mut self) -> Result<Option<Published>, RoomError> {
-        if self.appended.is_empty() {
+        if self.appended.is_empty() && self.stored.is_empty() {
             return Ok(None);
+        }
+        let kept = self.write_stored().await?;
+        if self.appended.is_empty() {
+            let (events, graph) = kept.into_iter().map(|(event, place)| (event.clone(), (event.nid, place))).unzip();
+            return Ok(Some(Published { room: self.room(), view: self.view, events, graph }));
         }
         let tx = self.tx.clone();
         let appended = std::mem::take(&mut self.appended);
@@ -92,10 +98,11 @@ impl RoomWriter<'_> {
         let parents = parents(&tx, &appended).await?;
         self.write_notifications(&appended).await?;
         redactions.clear_notifications(&tx, self.room(), self.view.local().map(|local| local.keys().copied()));
+        let mut graph = self.write_graph(&appended).await?;
 
         self.names.write(&tx);
-        for (index, event) in appended.iter().enumerate() {
-            self.write_event(&tx, event, index as u16);
+        for event in &appended {
+            self.write_event(&tx, event);
         }
         for at in &parents {
             if at.is_complete() {
@@ -108,15 +115,20 @@ impl RoomWriter<'_> {
         threads.write(&tx, self.room());
         self.write_servers(&tx, servers);
         self.write_room(&tx, &appended);
-        let events = appended.into_iter().map(|appended| appended.event).collect();
-        Ok(Some(Published { room: self.room(), view: self.view, events }))
+        let mut events: Vec<_> = appended.into_iter().map(|appended| appended.event).collect();
+        for (event, place) in kept {
+            graph.push((event.nid, place));
+            events.push(event);
+        }
+        Ok(Some(Published { room: self.room(), view: self.view, events, graph }))
     }
 
     /// The event itself, its places and what it changes.
-    fn write_event(&self, tx: &Transaction, appended: &Appended, user_version: u16) {
+    fn write_event(&self, tx: &Transaction, appended: &Appended) {
         let room = self.room();
         let event = &appended.event;
         let nid = event.nid;
+        let user_version = appended.user_version;
         let at = Versionstamp::incomplete(user_version);
         EVENT.set(
             tx,
@@ -128,6 +140,7 @@ impl RoomWriter<'_> {
                 outcome: event.outcome,
                 replaces: event.replaces,
                 transaction: event.transaction.clone(),
+                reason: None,
             },
         );
         EVENT_NID.set(tx, (event.pdu.event_id.as_str(),), &nid);
@@ -145,17 +158,11 @@ impl RoomWriter<'_> {
         if event.pdu.sender.server_name() == self.rooms.config.server_name {
             LOCAL.set_versionstamped_key(tx, (room, &at), &nid);
         }
-        let member = appended.member.as_ref().and(appended.state_key);
+        // Its own before others.
+        let member = appended.members().last().map(|(change, _)| change.state_key);
         STREAM.set_versionstamped_key(tx, (&at,), &StreamEntry { room, event: nid, member });
-        if let Some(state_key) = appended.state_key {
-            let event_type = appended.event_type;
-            if appended.member.is_none() {
-                STATE.set(tx, (room, event_type, state_key), &nid);
-            }
-            STATE_AT.set_versionstamped_key(tx, (room, event_type, state_key, &at), &nid);
-            let change = StateChange { event_type, state_key, event: nid, replaces: event.replaces };
-            STATE_LOG.set_versionstamped_key(tx, (room, &at), &change);
-            self.write_member(tx, appended, state_key, &at);
+        for change in &appended.changes {
+            self.write_change(tx, change);
         }
         if let Some((device, id)) = &appended.effects.transaction {
             TRANSACTION.set(tx, (appended.sender, device, id), &nid);
@@ -179,11 +186,34 @@ impl RoomWriter<'_> {
         }
     }
 
-    /// The membership that a member event sets.
-    fn write_member(&self, tx: &Transaction, appended: &Appended, user: StateKeyNid, at: &Versionstamp) {
-        let Some(change) = &appended.member else { return };
+    /// A change of the current state, with its history.
+    fn write_change(&self, tx: &Transaction, change: &Change) {
         let room = self.room();
-        MEMBER.set(tx, (room, user), &change.record);
+        let at = Versionstamp::incomplete(change.user_version);
+        let &Change { event_type, state_key, event, replaces, .. } = change;
+        let entry = event.unwrap_or(ABSENT);
+        match (&change.member, event) {
+            (Some(member), _) => self.write_member(tx, change, member, &at),
+            (None, Some(event)) => STATE.set(tx, (room, event_type, state_key), &event),
+            (None, None) => STATE.clear(tx, (room, event_type, state_key)),
+        }
+        STATE_AT.set_versionstamped_key(tx, (room, event_type, state_key, &at), &entry);
+        STATE_LOG.set_versionstamped_key(
+            tx,
+            (room, &at),
+            &StateChange { event_type, state_key, event: entry, replaces },
+        );
+    }
+
+    /// A membership that changes.
+    fn write_member(&self, tx: &Transaction, entry: &Change, change: &MemberChange, at: &Versionstamp) {
+        let room = self.room();
+        let user = entry.state_key;
+        if entry.event.is_some() {
+            MEMBER.set(tx, (room, user), &change.record);
+        } else {
+            MEMBER.clear(tx, (room, user));
+        }
         MEMBERSHIP.set(tx, (user, room), &change.record);
         let membership = change.record.membership;
         // An invite that is repeated is told again: it has another inviter or reason.
@@ -191,7 +221,7 @@ impl RoomWriter<'_> {
             MEMBERSHIP_LOG.set_versionstamped_key(
                 tx,
                 (user, at),
-                &MembershipChange { room, membership, previous: change.previous, event: appended.event.nid },
+                &MembershipChange { room, membership, previous: change.previous, event: change.record.event },
             );
         }
         if !self.is_local(&change.user_id) {
@@ -211,19 +241,18 @@ impl RoomWriter<'_> {
     /// Reads what the membership changes of users make of their servers.
     async fn server_changes(&mut self, appended: &[Appended]) -> Result<Vec<ServerUsers>, RoomError> {
         let mut changes: HashMap<&ruma::ServerName, ServerChange> = HashMap::new();
-        for (index, event) in appended.iter().enumerate() {
-            let Some(change) = &event.member else { continue };
+        for (entry, change) in appended.iter().flat_map(Appended::members) {
             let delta = i64::from(change.record.membership == Membership::Join)
                 - i64::from(change.previous == Some(Membership::Join));
             if delta != 0 {
-                let (event, sender) = (event.event.nid, event.sender);
-                let entry = changes.entry(change.user_id.server_name()).or_insert(ServerChange {
+                let (event, sender) = (change.record.event, change.record.sender);
+                let server = changes.entry(change.user_id.server_name()).or_insert(ServerChange {
                     delta: 0,
                     event,
                     sender,
                     user_version: 0,
                 });
-                *entry = ServerChange { delta: entry.delta + delta, event, sender, user_version: index as u16 };
+                *server = ServerChange { delta: server.delta + delta, event, sender, user_version: entry.user_version };
             }
         }
         let room = self.room();
@@ -282,7 +311,7 @@ impl RoomWriter<'_> {
         for event in kept.iter().filter(|event| !self.old_extremities.contains(event)) {
             EXTREMITY.set(tx, (room, *event), &());
         }
-        let last = (appended.len() - 1) as u16;
+        let last = appended.last().map_or(0, |event| event.user_version);
         STREAM_HEAD.set_to_commit_stamp(tx, (0,), last);
         ROOM_HEAD.set_to_commit_stamp(tx, (room,), last);
 
@@ -291,7 +320,7 @@ impl RoomWriter<'_> {
             if is_message(event) {
                 *counters.entry(counter::MESSAGES).or_default() += 1;
             }
-            if let Some(change) = &event.member {
+            for (_, change) in event.members() {
                 for (kind, membership) in [(counter::JOINED, Membership::Join), (counter::INVITED, Membership::Invite)]
                 {
                     *counters.entry(kind).or_default() += i64::from(change.record.membership == membership)
@@ -316,10 +345,8 @@ impl RoomWriter<'_> {
         users.extend(invited);
         for event in appended {
             // Joins within this transaction make recipients of what follows.
-            if let (Some(change), Some(nid)) = (&event.member, event.state_key)
-                && self.is_local(&change.user_id)
-            {
-                users.insert(nid, change.user_id.clone());
+            for (entry, change) in event.members().filter(|(_, change)| self.is_local(&change.user_id)) {
+                users.insert(entry.state_key, change.user_id.clone());
             }
         }
         // With nobody but the sender there is nobody to notify.
@@ -331,7 +358,7 @@ impl RoomWriter<'_> {
             rules = nids.into_iter().zip(rulesets).filter_map(|(nid, rules)| Some((nid, rules?))).collect();
         }
         let create = self.create_event().await?;
-        for (index, event) in appended.iter().enumerate() {
+        for event in appended {
             let recipient = |nid: StateKeyNid, user_id: &OwnedUserId, displayname: Option<String>| {
                 let rules = rules.get(&nid).cloned()?;
                 Some(Recipient { user: nid, user_id: user_id.clone(), displayname, rules })
@@ -349,13 +376,13 @@ impl RoomWriter<'_> {
             }
             let thread = event.effects.relation.as_ref().and_then(Relation::thread_root);
             if self.is_local(&event.event.pdu.sender) && has_read(event) {
-                notifications::note_sent(&self.tx, self.room(), event.sender, thread, index as u16);
+                notifications::note_sent(&self.tx, self.room(), event.sender, thread, event.user_version);
             }
             let publishing = Publishing {
                 pdu: &event.event.pdu,
                 event: event.event.nid,
                 sender: event.sender,
-                user_version: index as u16,
+                user_version: event.user_version,
                 thread,
                 joined,
                 version: &self.info.version,
@@ -363,7 +390,8 @@ impl RoomWriter<'_> {
                 power_levels: event.power_levels.as_deref(),
             };
             notifications::write_rows(&self.tx, self.room(), &publishing, &recipients).await?;
-            if let (Some(change), Some(nid)) = (&event.member, event.state_key) {
+            for (entry, change) in event.members() {
+                let nid = entry.state_key;
                 let is_joined = change.record.membership == Membership::Join;
                 joined = (joined + u64::from(is_joined))
                     .saturating_sub(u64::from(change.previous == Some(Membership::Join)));
@@ -389,7 +417,7 @@ impl RoomWriter<'_> {
 
     /// The local user whom an event invites.
     fn invited_local_user(&self, event: &Appended) -> Option<(StateKeyNid, OwnedUserId)> {
-        let change = event.member.as_ref()?;
+        let change = event.member()?;
         let invites = change.record.membership == Membership::Invite && self.is_local(&change.user_id);
         Some((event.state_key.filter(|_| invites)?, change.user_id.clone()))
     }
@@ -427,7 +455,7 @@ async fn parents(tx: &Transaction, appended: &[Appended]) -> Result<Vec<Versions
     for relation in appended.iter().filter_map(|event| event.effects.relation.as_ref()) {
         let parent = relation.parent.nid;
         match appended.iter().position(|event| event.event.nid == parent) {
-            Some(index) => parents.push(Versionstamp::incomplete(index as u16)),
+            Some(index) => parents.push(Versionstamp::incomplete(appended[index].user_version)),
             None => parents.extend(EVENT_AT.get_snapshot(tx, (parent,)).await?),
         }
     }
@@ -436,7 +464,7 @@ async fn parents(tx: &Transaction, appended: &[Appended]) -> Result<Vec<Versions
 
 /// Whether who sends this has seen the room: not so for a profile change, which goes to all rooms at once.
 fn has_read(event: &Appended) -> bool {
-    match &event.member {
+    match event.member() {
         Some(change) => change.previous != Some(change.record.membership),
         None => true,
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EventNid, RoomNid, StateKeyNid, TypeNid};
+use crate::{EventNid, RoomNid, StateKeyNid, TypeNid, snapshots::SnapshotId};
 
 /// A room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub(crate) struct RoomRecord {
     pub depth: u64,
     /// `origin_server_ts` of the newest event, milliseconds.
     pub last_event_ts: u64,
+    /// The current state as a snapshot; `None` in rooms from before there were any.
+    #[serde(default)]
+    pub state: Option<SnapshotId>,
 }
 
 /// What became of an event.
@@ -47,6 +50,55 @@ pub(crate) struct EventRecord {
     pub replaces: Option<EventNid>,
     /// Device and transaction id that sent it, for `unsigned.transaction_id`.
     pub transaction: Option<(String, String)>,
+    /// Why it was rejected or soft-failed.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Where an event stands in the graph of its room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GraphRecord {
+    /// `depth`, as the event says.
+    pub depth: u64,
+    /// `prev_events`, those that are known; none for an outlier.
+    pub prev: Vec<EventNid>,
+    /// `auth_events`, those that are known.
+    pub auth: Vec<EventNid>,
+    /// What the event sets, if it is a state event.
+    pub state: Option<(TypeNid, StateKeyNid)>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Its chain in the cover of the auth graph; 0 for an event that authorizes nothing.
+    pub chain: u64,
+    /// Its place in the chain, from 1.
+    pub sequence: u64,
+}
+
+impl GraphRecord {
+    /// What the event changes in the state after it.
+    pub(crate) fn effect(&self) -> Option<(TypeNid, StateKeyNid)> {
+        self.state.filter(|_| self.outcome != Outcome::Rejected)
+    }
+}
+
+/// A resolution of states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResolvedRecord {
+    /// The states, sorted.
+    pub states: Vec<SnapshotId>,
+    /// What they resolve to.
+    pub resolved: SnapshotId,
+}
+
+/// An event that was accepted from another server and verified.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InboundRecord {
+    /// Event id.
+    pub event_id: String,
+    /// Canonical JSON, redacted if its hash did not match.
+    pub json: String,
+    /// Why it is to be rejected whatever the state.
+    pub rejection: Option<String>,
 }
 
 /// One entry of a room's timeline.
@@ -80,7 +132,7 @@ pub(crate) struct StateChange {
     pub event_type: TypeNid,
     /// State key.
     pub state_key: StateKeyNid,
-    /// The new event.
+    /// The new event; 0 where a resolution left none.
     pub event: EventNid,
     /// The one before.
     pub replaces: Option<EventNid>,
@@ -211,6 +263,9 @@ pub(crate) struct Notification {
 hearth_store::msgpack_value!(
     RoomRecord,
     EventRecord,
+    GraphRecord,
+    ResolvedRecord,
+    InboundRecord,
     TimelineEntry,
     StreamEntry,
     StateChange,

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use hearth_protocol::SigningKey;
-use hearth_store::Store;
+use hearth_store::{Store, StoreError};
 use ruma::{OwnedServerName, RoomVersionId};
 
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
     caches::Caches,
     lanes::Lanes,
     notifications::PushRules,
+    receiving::Receiving,
+    snapshots::{Collected, Snapshots, collect},
     turns::Turns,
     view::RoomView,
 };
@@ -39,6 +41,10 @@ pub struct Rooms {
     pub(crate) ids: Arc<Allocator>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) turns: Arc<Turns>,
+    /// The workers of what other servers sent.
+    pub(crate) receiving: Arc<Receiving>,
+    /// States as shared blocks.
+    pub(crate) snapshots: Arc<Snapshots>,
     /// What was read of the state of rooms at their revision, for writers.
     pub(crate) views: Arc<Cache<RoomNid, Arc<RoomView>>>,
 }
@@ -54,6 +60,8 @@ impl Rooms {
             caches: Arc::default(),
             ids: Arc::default(),
             lanes: Arc::default(),
+            receiving: Arc::default(),
+            snapshots: Arc::default(),
             views: Arc::new(Cache::new(VIEW_ENTRIES)),
         }
     }
@@ -75,7 +83,9 @@ impl Rooms {
 
     /// The caches by name, for the dashboard.
     pub fn cache_stats(&self) -> Vec<(&'static str, CacheStats)> {
-        self.caches.stats()
+        let mut stats = self.caches.stats();
+        stats.extend(self.snapshots.stats());
+        stats
     }
 
     /// The store, for the sync engine's reading transactions and watches.
@@ -83,8 +93,14 @@ impl Rooms {
         &self.store
     }
 
+    /// Deletes the states of a room that nothing refers to any more. May be stopped anywhere and run again.
+    pub async fn collect_state(&self, room: RoomNid) -> Result<Collected, StoreError> {
+        collect(&self.store, room).await
+    }
+
     /// Takes no more writes and waits for those under way. Before the store is closed.
     pub async fn close(&self) {
+        self.receiving.workers.close().await;
         self.lanes.close().await;
     }
 }

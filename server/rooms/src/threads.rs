@@ -41,7 +41,7 @@ impl Threads {
     pub(crate) async fn plan(writer: &RoomWriter<'_>, appended: &[Appended]) -> Result<Self, RoomError> {
         let mut threads = Self(HashMap::new());
         let mut redacted = HashSet::new();
-        for (index, event) in appended.iter().enumerate() {
+        for event in appended {
             if let Some(relation) = &event.effects.relation
                 && let Some(root) = relation.thread_root()
             {
@@ -50,7 +50,7 @@ impl Threads {
                 let thread = threads.thread(writer, root).await?;
                 thread.record.count += 1;
                 thread.record.latest = Some(event.event.nid);
-                thread.newest = Newest::New(index as u16);
+                thread.newest = Newest::New(event.user_version);
                 for participant in root_sender.into_iter().chain([event.sender]) {
                     take_part(&mut thread.record, participant);
                 }

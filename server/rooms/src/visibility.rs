@@ -18,6 +18,7 @@ use crate::{
     position::Position,
     records::TimelineEntry,
     room_info::RoomInfo,
+    snapshots::ABSENT,
 };
 
 /// Which state of a room its reader may read.
@@ -288,6 +289,11 @@ impl Rooms {
         }
         let mut history = Vec::new();
         for ((.., at), event) in scan.all(tx).await? {
+            if event == ABSENT {
+                // As if it had never been set.
+                history.push((at, String::new()));
+                continue;
+            }
             // Redaction keeps both `membership` and `history_visibility`, so the stored event serves.
             let event = self.stored_event(tx, event).await?;
             history.push((at, event.pdu.content.get().to_owned()));

@@ -29,9 +29,11 @@ use crate::{
     ids::Kind,
     keys::{EVENT_NID, EXTREMITY, MEMBER, ROOM, STATE},
     names::NewNames,
+    receiving::Stored,
     records::{MembershipRecord, RoomRecord},
     relating::Relation,
     room_info::RoomInfo,
+    snapshots::SnapshotId,
     stored_event::StoredEvent,
     view::RoomView,
 };
@@ -72,16 +74,56 @@ pub(crate) struct MemberChange {
     pub(crate) displayname: Option<String>,
 }
 
+/// An entry of the current state that the publication of an event changes.
+pub(crate) struct Change {
+    pub(crate) event_type: TypeNid,
+    pub(crate) state_key: StateKeyNid,
+    /// The entry from now on; `None` where a resolution leaves none.
+    pub(crate) event: Option<EventNid>,
+    pub(crate) replaces: Option<EventNid>,
+    /// For a member event.
+    pub(crate) member: Option<MemberChange>,
+    pub(crate) user_version: u16,
+}
+
+/// The states around an event that is published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum States {
+    /// It comes after the current state, and its changes make the next one.
+    AtTheEnd,
+    /// It came from elsewhere, and this was worked out before.
+    Resolved { before: SnapshotId, current: SnapshotId },
+}
+
 /// An event that this transaction publishes.
 pub(crate) struct Appended {
     pub(crate) event: Arc<StoredEvent>,
     pub(crate) event_type: TypeNid,
     pub(crate) sender: StateKeyNid,
     pub(crate) state_key: Option<StateKeyNid>,
-    pub(crate) member: Option<MemberChange>,
+    /// What it changes in the current state: for an event at the end of a room itself, after a resolution any number of
+    /// entries. Its own is the last.
+    pub(crate) changes: Vec<Change>,
+    /// Its place among all stamps of the transaction.
+    pub(crate) user_version: u16,
     /// The power levels before it.
     pub(crate) power_levels: Option<Arc<Pdu>>,
     pub(crate) effects: Effects,
+    pub(crate) prev: Vec<EventNid>,
+    pub(crate) auth: Vec<EventNid>,
+    pub(crate) states: States,
+}
+
+impl Appended {
+    /// The membership that the event itself changes.
+    pub(crate) fn member(&self) -> Option<&MemberChange> {
+        self.changes.last().filter(|change| change.event == Some(self.event.nid))?.member.as_ref()
+    }
+
+    /// All memberships that its publication changes.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&Change, &MemberChange)> {
+        self.changes.iter().filter_map(|change| Some((change, change.member.as_ref()?)))
+    }
 }
 
 /// A room inside a transaction.
@@ -97,6 +139,10 @@ pub(crate) struct RoomWriter<'a> {
     pub(crate) view: Arc<RoomView>,
     pub(crate) names: NewNames,
     pub(crate) appended: Vec<Appended>,
+    /// Events from other servers that are kept and not published.
+    pub(crate) stored: Vec<Stored>,
+    /// Stamps given so far.
+    pub(crate) user_versions: u16,
     fresh: HashMap<EventNid, Arc<StoredEvent>>,
     /// Annotations and transaction ids of this transaction, which the tables do not show yet.
     pub(crate) fresh_annotations: HashSet<(EventNid, StateKeyNid, String, String)>,
@@ -141,11 +187,12 @@ impl<'a> RoomWriter<'a> {
             revision: 0,
             depth: 0,
             last_event_ts: 0,
+            state: None,
         };
         let view = Arc::new(RoomView::of_new_room());
         let mut writer = Self::new(rooms, tx, info, record, Vec::new(), Vec::new(), view, true);
         auth::check(&writer.info.version, &create, |_, _| None).map_err(refused)?;
-        writer.add(create, None, Effects::default(), None).await?;
+        writer.add(Authorized { pdu: create, auth: Vec::new(), power_levels: None }, None, Effects::default()).await?;
         Ok(writer)
     }
 
@@ -171,6 +218,8 @@ impl<'a> RoomWriter<'a> {
             view,
             names: NewNames::default(),
             appended: Vec::new(),
+            stored: Vec::new(),
+            user_versions: 0,
             fresh: HashMap::new(),
             fresh_annotations: HashSet::new(),
             fresh_transactions: HashMap::new(),
@@ -213,7 +262,7 @@ impl<'a> RoomWriter<'a> {
         Ok(self.membership(user).await?.map(|record| record.membership))
     }
 
-    async fn membership_of(&mut self, user: StateKeyNid) -> Result<Option<MembershipRecord>, RoomError> {
+    pub(crate) async fn membership_of(&mut self, user: StateKeyNid) -> Result<Option<MembershipRecord>, RoomError> {
         if let Some(record) = self.view.member(user) {
             return Ok(record.clone());
         }
@@ -222,7 +271,11 @@ impl<'a> RoomWriter<'a> {
         Ok(record)
     }
 
-    async fn state_nid(&mut self, event_type: TypeNid, key: StateKeyNid) -> Result<Option<EventNid>, RoomError> {
+    pub(crate) async fn state_nid(
+        &mut self,
+        event_type: TypeNid,
+        key: StateKeyNid,
+    ) -> Result<Option<EventNid>, RoomError> {
         if event_type == TypeNid::MEMBER {
             return Ok(self.membership_of(key).await?.map(|record| record.event));
         }
@@ -279,8 +332,8 @@ impl<'a> RoomWriter<'a> {
     /// Builds, signs and authorizes an event at the end of the room. On an error the room is as before.
     pub(crate) async fn append(&mut self, new: NewEvent, effects: Effects) -> Result<OwnedEventId, RoomError> {
         let transaction = new.transaction.clone();
-        let (pdu, power_levels) = self.authorize(new).await?;
-        self.add(pdu, transaction, effects, power_levels).await
+        let event = self.authorize(new).await?;
+        self.add(event, transaction, effects).await
     }
 
     /// Like [`Self::append`], except that a state event with the sender and content of the current one is not
@@ -291,7 +344,8 @@ impl<'a> RoomWriter<'a> {
         effects: Effects,
     ) -> Result<OwnedEventId, RoomError> {
         let transaction = new.transaction.clone();
-        let (pdu, power_levels) = self.authorize(new).await?;
+        let event = self.authorize(new).await?;
+        let pdu = &event.pdu;
         if let Some(key) = &pdu.state_key
             && let Some(current) = self.state(&pdu.event_type.to_string(), key).await?
             && current.pdu.sender == pdu.sender
@@ -299,17 +353,19 @@ impl<'a> RoomWriter<'a> {
         {
             return Ok(current.pdu.event_id.clone());
         }
-        self.add(pdu, transaction, effects, power_levels).await
+        self.add(event, transaction, effects).await
     }
 
-    async fn authorize(&mut self, new: NewEvent) -> Result<(Pdu, Option<Arc<Pdu>>), RoomError> {
+    async fn authorize(&mut self, new: NewEvent) -> Result<Authorized, RoomError> {
         let info = self.info.clone();
         let version = &info.version;
         let types = auth::auth_types(version, &new.event_type, &new.sender, new.state_key.as_deref(), &new.content)
             .map_err(|error| RoomError::BadRequest(error.0))?;
         let mut state: Vec<(StateEventType, String, Arc<Pdu>)> = Vec::with_capacity(types.len() + 1);
+        let mut auth = Vec::with_capacity(types.len());
         for (event_type, key) in types {
             if let Some(event) = self.state(&event_type.to_string(), &key).await? {
+                auth.push(event.nid);
                 state.push((event_type, key, event.pdu.clone()));
             }
         }
@@ -349,74 +405,125 @@ impl<'a> RoomWriter<'a> {
         };
         auth::check(version, &pdu, find).map_err(refused)?;
         let power_levels = state.into_iter().find(|(kind, _, _)| *kind == StateEventType::RoomPowerLevels);
-        Ok((pdu, power_levels.map(|(_, _, event)| event)))
+        Ok(Authorized { pdu, auth, power_levels: power_levels.map(|(_, _, event)| event) })
     }
 
     /// Takes an authorized event into the room. The store is only read.
     async fn add(
         &mut self,
-        pdu: Pdu,
+        event: Authorized,
         transaction: Option<(String, String)>,
         effects: Effects,
-        power_levels: Option<Arc<Pdu>>,
     ) -> Result<OwnedEventId, RoomError> {
+        let Authorized { pdu, auth, power_levels } = event;
         let type_name = pdu.event_type.to_string();
         let event_type = self.names.type_nid(self.rooms, &self.tx, &type_name).await?;
         let sender = self.names.key_nid(self.rooms, &self.tx, pdu.sender.as_str()).await?;
         let nid = EventNid(self.rooms.ids.next(&self.rooms.store, Kind::Event).await?);
+        let user_version = self.user_versions;
         let mut state_key = None;
-        let mut replaces = None;
-        let mut member = None;
+        let mut changes = Vec::new();
         if let Some(key) = &pdu.state_key {
             let key_nid = self.names.key_nid(self.rooms, &self.tx, key).await?;
             state_key = Some(key_nid);
-            replaces = self.state_nid(event_type, key_nid).await?;
+            let replaces = self.state_nid(event_type, key_nid).await?;
+            let mut member = None;
             if event_type == TypeNid::MEMBER {
                 let previous = self.membership_of(key_nid).await?;
                 member = Some(member_change(&pdu, key, nid, sender, previous)?);
             }
+            changes.push(Change { event_type, state_key: key_nid, event: Some(nid), replaces, member, user_version });
         }
 
         // Nothing fails from here on.
         let event_id = pdu.event_id.clone();
-        if let Some(key_nid) = state_key {
-            let view = Arc::make_mut(&mut self.view);
-            match &member {
-                Some(change) => view.set_member(key_nid, Some(change.record.clone())),
-                None => view.set_state(event_type, key_nid, Some(nid)),
-            }
-            self.record.revision += 1;
-            view.revision = self.record.revision;
-        }
-        if let Some((device, id)) = &effects.transaction {
-            self.fresh_transactions.insert((pdu.sender.clone(), device.clone(), id.clone()), event_id.clone());
-        }
-        if let Some(relation) = &effects.relation
-            && let Some(key) = relation.annotation_key()
-        {
-            self.fresh_annotations.insert((relation.parent.nid, sender, type_name, key.to_owned()));
-        }
+        self.note_changes(&changes);
+        self.note_effects(&pdu, &type_name, sender, &effects);
+        self.user_versions = user_version + 1;
         self.record.depth = self.record.depth.max(pdu.depth);
         self.record.last_event_ts = pdu.origin_server_ts.0.into();
         let named = self.extremities.len().min(PREV_EVENTS);
-        self.extremities.drain(..named);
+        let prev = self.extremities.drain(..named).map(|(nid, _)| nid).collect();
         self.extremities.push((nid, event_id.clone()));
         let event = Arc::new(StoredEvent {
             nid,
             room: self.room(),
             pdu: Arc::new(pdu),
             outcome: Outcome::Accepted,
-            replaces,
+            replaces: changes.last().and_then(|change| change.replaces),
             transaction,
         });
         self.fresh.insert(nid, event.clone());
-        self.appended.push(Appended { event, event_type, sender, state_key, member, power_levels, effects });
+        self.appended.push(Appended {
+            event,
+            event_type,
+            sender,
+            state_key,
+            changes,
+            user_version,
+            power_levels,
+            effects,
+            prev,
+            auth,
+            states: States::AtTheEnd,
+        });
         Ok(event_id)
+    }
+
+    /// Takes an event that came from another server into the room, which has these ends from then on.
+    pub(crate) fn take(&mut self, appended: Appended, ends: Vec<(EventNid, OwnedEventId)>) {
+        let pdu = appended.event.pdu.clone();
+        self.note_changes(&appended.changes);
+        self.note_effects(&pdu, &pdu.event_type.to_string(), appended.sender, &appended.effects);
+        self.user_versions = appended.user_version + 1;
+        self.record.depth = self.record.depth.max(pdu.depth);
+        self.record.last_event_ts = pdu.origin_server_ts.0.into();
+        self.extremities = ends;
+        self.fresh.insert(appended.event.nid, appended.event.clone());
+        self.appended.push(appended);
+    }
+
+    /// The current state is another one from here on.
+    fn note_changes(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        let view = Arc::make_mut(&mut self.view);
+        for change in changes {
+            match &change.member {
+                Some(member) => {
+                    let record = change.event.map(|_| member.record.clone());
+                    view.set_member(change.state_key, record);
+                }
+                None => view.set_state(change.event_type, change.state_key, change.event),
+            }
+        }
+        self.record.revision += changes.len() as u64;
+        view.revision = self.record.revision;
+    }
+
+    fn note_effects(&mut self, pdu: &Pdu, type_name: &str, sender: StateKeyNid, effects: &Effects) {
+        if let Some((device, id)) = &effects.transaction {
+            self.fresh_transactions.insert((pdu.sender.clone(), device.clone(), id.clone()), pdu.event_id.clone());
+        }
+        if let Some(relation) = &effects.relation
+            && let Some(key) = relation.annotation_key()
+        {
+            self.fresh_annotations.insert((relation.parent.nid, sender, type_name.to_owned(), key.to_owned()));
+        }
     }
 }
 
+/// An event that the current state allows.
+struct Authorized {
+    pdu: Pdu,
+    auth: Vec<EventNid>,
+    /// The power levels before it.
+    power_levels: Option<Arc<Pdu>>,
+}
+
 /// What a member event makes of a membership.
-fn member_change(
+pub(crate) fn member_change(
     pdu: &Pdu,
     state_key: &str,
     event: EventNid,

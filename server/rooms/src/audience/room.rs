@@ -8,7 +8,7 @@ use ruma::api::Direction;
 use super::{StateEntry, TimelineSlice};
 use crate::{
     EventNid, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid, event_filter::EventFilter, keys, position::Position,
-    scan::Stretch, visibility::View,
+    scan::Stretch, snapshots::ABSENT, visibility::View,
 };
 
 /// Which part of a timeline a sync wants.
@@ -101,6 +101,8 @@ impl Rooms {
         for (_, change) in changes.snapshot().all(tx).await? {
             state.insert((change.event_type, change.state_key), change.event);
         }
+        // Clients cannot be told that an entry is gone.
+        state.retain(|_, event| *event != ABSENT);
         Ok(entries(state))
     }
 
@@ -115,7 +117,7 @@ impl Rooms {
     ) -> Result<Option<EventNid>, RoomError> {
         let history =
             keys::STATE_AT.scan((room, event_type, state_key)).before((room, event_type, state_key, at.stamp()));
-        Ok(history.reverse().snapshot().first(tx).await?.map(|(_, event)| event))
+        Ok(history.reverse().snapshot().first(tx).await?.map(|(_, event)| event).filter(|event| *event != ABSENT))
     }
 
     /// The member events of `users` right before `at`, for lazy loading; users without one are left out.

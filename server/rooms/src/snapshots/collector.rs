@@ -1,7 +1,8 @@
 //! Deleting blocks and snapshots that nothing refers to any more.
 //!
-//! References come from [`crate::keys::STATE_BEFORE`]: events are purged, and with them their rows there; what nobody names then
-//! is garbage. Writers go on meanwhile, in any process, and may come to refer to what looked like garbage a moment
+//! References come from [`crate::keys::STATE_BEFORE`] and from the room's record, which names the current state: events are
+//! purged, and with them their rows there; what nobody names then is garbage. Memoized resolutions are no references: they go
+//! with what they name. Writers go on meanwhile, in any process, and may come to refer to what looked like garbage a moment
 //! ago, because equal content is found by its address. So the collector
 //!
 //! 1. *condemns*: writes a row for each snapshot and block that nothing refers to;
@@ -25,7 +26,7 @@ use hearth_store::{Store, StoreError};
 use super::{BlockId, Snapshot, SnapshotId, content::Kind};
 use crate::{
     RoomNid,
-    keys::{CONDEMNED, STATE_BEFORE, STATE_BLOCK, STATE_SNAPSHOT},
+    keys::{CONDEMNED, ROOM, STATE_BEFORE, STATE_BLOCK, STATE_SNAPSHOT},
 };
 
 /// Rows that one transaction reads or deletes.
@@ -89,9 +90,13 @@ pub(super) async fn delete_doomed(
     Ok(Collected { snapshots: delete(store, room, snapshots).await?, blocks: delete(store, room, blocks).await? })
 }
 
-/// The snapshots that events of the room name, and the blocks of those.
+/// The snapshots that the room and its events name, and the blocks of those.
 async fn references(store: &Store, room: RoomNid) -> Result<HashSet<Content>, StoreError> {
     let mut named = HashSet::new();
+    // First, for what the record names now stands before an event when the record names another one.
+    let record =
+        store.transact("read current state", |tx| async move { ROOM.get_snapshot(&tx, (room,)).await }).await?;
+    named.extend(record.and_then(|record| record.state));
     let mut from = None;
     loop {
         let page = store

@@ -98,6 +98,19 @@ pub(super) async fn put_snapshot(
     }
 }
 
+/// Whether a snapshot that nothing may refer to is still there with its blocks; takes back that any of it was condemned.
+pub(super) async fn hold(tx: &Transaction, room: RoomNid, id: SnapshotId) -> Result<bool, StoreError> {
+    let Some(snapshot) = STATE_SNAPSHOT.get(tx, (room, id)).await? else { return Ok(false) };
+    rescue(tx, room, Kind::Snapshot, id.0).await?;
+    for block in &snapshot.blocks {
+        if STATE_BLOCK.get(tx, (room, block.id, 0)).await?.is_none() {
+            return Ok(false);
+        }
+        rescue(tx, room, Kind::Block, block.id.0).await?;
+    }
+    Ok(true)
+}
+
 /// Takes back that `id` was condemned; returns whether it was. The read conflicts with a collector that condemns it now.
 async fn rescue(tx: &Transaction, room: RoomNid, kind: Kind, id: u64) -> Result<bool, StoreError> {
     let condemned = CONDEMNED.get(tx, (room, kind as u64, id)).await?.is_some();

@@ -28,6 +28,7 @@ use crate::{
 use block::Part;
 
 pub use collector::Collected;
+pub(crate) use collector::collect;
 
 hearth_store::numeric_key! {
     /// Numeric id of a snapshot within its room, derived from its content.

@@ -6,7 +6,7 @@ use hearth_store::{StoreError, Transaction};
 
 use super::{
     ABSENT, BlockRef, Snapshot, SnapshotId, Snapshots, StateTuple, Wanted, block,
-    content::{put_block, put_snapshot},
+    content::{self, put_block, put_snapshot},
     reading::lay_over,
     tiers,
 };
@@ -54,6 +54,12 @@ impl Snapshots {
         }
         let snapshot = self.with_block(tx, room, &base_list, delta, count).await?;
         put_snapshot(tx, room, &snapshot).await
+    }
+
+    /// Whether a state is still there that nothing may refer to so far, such as one that was worked out in an earlier transaction;
+    /// from then on, in this transaction, it may be referred to. If not, it must be made again.
+    pub(crate) async fn hold(&self, tx: &Transaction, room: RoomNid, id: SnapshotId) -> Result<bool, StoreError> {
+        content::hold(tx, room, id).await
     }
 
     /// `base` with one more block of `delta`, merged with those at its end where it is their time.
