@@ -91,11 +91,7 @@ impl Work {
             match self.round().await {
                 Ok(None) => {}
                 Ok(Some(_)) if self.due_only && self.active.is_empty() => break,
-                Ok(Some((watch, until))) => {
-                    eprintln!("{} wait until {:?} now {} renew_at {} active {}", self.runner.claimant.owner, until, self.now(), self.renew_at, self.active.len());
-                    self.wait(stop, watch, until).await;
-                    eprintln!("{} woken now {}", self.runner.claimant.owner, self.now());
-                }
+                Ok(Some((watch, until))) => self.wait(stop, watch, until).await,
                 Err(JobsError::Store(StoreError::Closed)) => break,
                 Err(error) => {
                     tracing::warn!(%error, "jobs are paused");
@@ -251,8 +247,10 @@ impl Work {
         }
         let claims: Vec<(u64, u64)> =
             self.active.iter().filter(|(_, active)| !active.lost).map(|(job, active)| (*job, active.token)).collect();
+        // From before the transaction: it may take its time.
+        let begun = self.now();
         let lost = self.runner.jobs.renew(&claims, &self.runner.claimant).await?;
-        self.renew_at = self.now().saturating_add(self.runner.claimant.lease / 3);
+        self.renew_at = begun.saturating_add(self.runner.claimant.lease / 3);
         for job in lost {
             self.lose(job);
         }
@@ -346,6 +344,7 @@ impl Work {
                 continue;
             }
             let jobs = self.runner.jobs.clone();
+            let begun = self.now();
             let claimed = jobs.claim(*job, &self.runner.claimant, &registered.policy).await?;
             let Some(claimed) = claimed else { continue };
             let stop = CancellationToken::new();
@@ -364,7 +363,7 @@ impl Work {
                 said: said.clone(),
             };
             if self.active.is_empty() {
-                self.renew_at = self.now().saturating_add(self.runner.claimant.lease / 3);
+                self.renew_at = begun.saturating_add(self.runner.claimant.lease / 3);
             }
             let abort = self.tasks.spawn(registered.handler.run(claim).instrument(span));
             self.jobs_of_tasks.insert(abort.id(), *job);
