@@ -19,16 +19,17 @@
 //! A shell stands between the test and its server and waits on a pipe: when the test process ends, however that happens,
 //! the pipe closes, and the shell kills the server and removes its folder.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start. A debug build on a busy machine takes its time.
-const START_TIME: Duration = Duration::from_secs(120);
+const START_TIME: Duration = Duration::from_mins(2);
 
 /// How a server keeps data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Cluster {
     /// The shell that ends with the pipe to it.
     shell: Child,
     folder: PathBuf,
-    cluster_file: PathBuf,
+    file: PathBuf,
     server: PathBuf,
     address: String,
     /// The server's process.
@@ -67,9 +68,13 @@ pub fn cluster() -> Option<&'static Cluster> {
     shared
 }
 
-/// Says that the calling test is skipped, past the harness, which hides what tests print.
+/// Says that the calling test is skipped, once, and past the harness, which hides what tests print.
 fn skipped() {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    if !SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(test.clone()) {
+        return;
+    }
     let line =
         format!("SKIPPED {test}: no fdbserver found (set FDBSERVER, or install foundationdb-server and -clients)\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
@@ -120,8 +125,8 @@ impl Cluster {
             tempfile::Builder::new().prefix("hearth-fdb-").tempdir().map_err(|error| error.to_string())?.keep();
         let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = address.map_err(|error| error.to_string())?.to_string();
-        let cluster_file = folder.join("fdb.cluster");
-        std::fs::write(&cluster_file, format!("test:test@{address}\n")).map_err(|error| error.to_string())?;
+        let file = folder.join("fdb.cluster");
+        std::fs::write(&file, format!("test:test@{address}\n")).map_err(|error| error.to_string())?;
         // Standard input is the pipe; the server must not have it.
         let script = r#"
             "$1" -p "$2" -C "$3/fdb.cluster" -d "$3/data" -L "$3" </dev/null >"$3/output" 2>&1 &
@@ -147,7 +152,7 @@ impl Cluster {
         let process = line.trim().parse().map_err(|_| format!("no process id: {line:?}"))?;
         let next_prefix = AtomicU64::new(0);
         let server = server.to_owned();
-        let cluster = Self { shell, folder, cluster_file, server, address, process, next_prefix };
+        let cluster = Self { shell, folder, file, server, address, process, next_prefix };
         let storage = match storage {
             Storage::Ssd => "ssd",
             Storage::Memory => "memory",
@@ -171,7 +176,7 @@ impl Cluster {
     fn cli(&self, cli: &Path, command: &str) -> Result<String, String> {
         let output = Command::new(cli)
             .arg("-C")
-            .arg(&self.cluster_file)
+            .arg(&self.file)
             .args(["--timeout", "10", "--exec", command])
             .stdin(Stdio::null())
             .output()
@@ -181,7 +186,7 @@ impl Cluster {
 
     /// The cluster file.
     pub fn cluster_file(&self) -> &Path {
-        &self.cluster_file
+        &self.file
     }
 
     /// The client library that belongs to the server, where it lies near; otherwise the client finds one itself.
@@ -224,7 +229,7 @@ impl Cluster {
     pub fn restart(&mut self) {
         let server = Command::new(&self.server)
             .args(["-p", &self.address, "-C"])
-            .arg(&self.cluster_file)
+            .arg(&self.file)
             .arg("-d")
             .arg(self.folder.join("data"))
             .arg("-L")

@@ -190,7 +190,7 @@ impl Store {
     ///
     /// The embedded engine's versions count commits and jump with the next one, which makes the jump durable. On FoundationDB
     /// versions are the cluster's: it is made to recover at the later version, which other data on it survives unharmed, but
-    /// which stops its commits for about a second.
+    /// which holds transactions up for some seconds (this returns when that is over).
     pub async fn advance_version(&self, past: Version) -> Result<(), StoreError> {
         match &self.engine {
             StoreEngine::Embedded(engine) => {

@@ -2,22 +2,25 @@
 //!
 //! The child is this test binary again. It writes from several tasks and prints an acknowledgement for each
 //! commit; the parent kills it with SIGKILL, opens the store and compares. (What a power loss takes beyond what SIGKILL
-//! takes, the fault test in the crate simulates.)
+//! takes, the fault test in the crate simulates.) On FoundationDB the process that dies is a client of the cluster.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use hearth_store::{EmbeddedOptions, OpenError, RangeRead, Store, StoreError, Transaction};
+use hearth_store::{EmbeddedOptions, FoundationDbOptions, OpenError, RangeRead, Store, StoreError, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const KILLS: u64 = 50;
+const CLUSTER_KILLS: u64 = 12;
 const WRITERS: u64 = 4;
-/// Names the directory for the child; a run without it is not a child.
+/// Names the directory, or the cluster file, for the child; a run without it is not a child.
 const CHILD: &str = "HEARTH_STORE_CRASH_CHILD";
+/// The client library where it is a cluster.
+const LIBRARY: &str = "HEARTH_STORE_CRASH_LIBRARY";
 /// Set it to repeat a run's random choices.
 const SEED: &str = "HEARTH_CRASH_SEED";
 
@@ -25,8 +28,40 @@ fn key(writer: u64, name: &str, number: u64) -> Vec<u8> {
     format!("{writer}/{name}/{number:08}").into_bytes()
 }
 
-fn options(path: &Path) -> EmbeddedOptions {
-    EmbeddedOptions { path: path.to_owned(), cache_bytes: 4 << 20 }
+/// Where the store is.
+enum Place {
+    Directory(PathBuf),
+    Cluster { file: PathBuf, library: PathBuf },
+}
+
+impl Place {
+    async fn open(&self) -> Result<Store, OpenError> {
+        match self {
+            Self::Directory(path) => Store::open(EmbeddedOptions { path: path.clone(), cache_bytes: 4 << 20 }).await,
+            Self::Cluster { file, library } => {
+                let client_library = (!library.as_os_str().is_empty()).then(|| library.clone());
+                let (cluster_file, key_prefix) = (file.clone(), b"crash/".to_vec());
+                Store::open_foundationdb(FoundationDbOptions { cluster_file, client_library, key_prefix }).await
+            }
+        }
+    }
+
+    /// The child's environment.
+    fn set(&self, child: &mut Command) {
+        match self {
+            Self::Directory(path) => child.env(CHILD, path),
+            Self::Cluster { file, library } => child.env(CHILD, file).env(LIBRARY, library),
+        };
+    }
+
+    /// In the child.
+    fn get() -> Option<Self> {
+        let path = PathBuf::from(std::env::var_os(CHILD)?);
+        Some(match std::env::var_os(LIBRARY) {
+            None => Self::Directory(path),
+            Some(library) => Self::Cluster { file: path, library: library.into() },
+        })
+    }
 }
 
 async fn read(tx: &Transaction, key: &[u8]) -> Result<u64, StoreError> {
@@ -56,10 +91,10 @@ async fn turn(store: &Store, writer: u64) -> Result<u64, StoreError> {
 /// The child's life: it ends when it is killed.
 #[test]
 fn child() {
-    let Ok(path) = std::env::var(CHILD) else { return };
+    let Some(place) = Place::get() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let store = Store::open(options(Path::new(&path))).await.expect("the store opens");
+        let store = place.open().await.expect("the store opens");
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..WRITERS {
             let store = store.clone();
@@ -78,10 +113,11 @@ fn child() {
 
 /// Runs the child until it has acknowledged `acknowledgements` commits and lived a bit longer; returns the last
 /// acknowledged turn of each writer.
-fn run_and_kill(path: &Path, random: &mut StdRng) -> HashMap<u64, u64> {
-    let mut child = Command::new(std::env::current_exe().expect("this test"))
+fn run_and_kill(place: &Place, random: &mut StdRng) -> HashMap<u64, u64> {
+    let mut child = Command::new(std::env::current_exe().expect("this test"));
+    place.set(&mut child);
+    let mut child = child
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(CHILD, path)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");
@@ -145,20 +181,31 @@ async fn verify(store: &Store, acknowledged: &HashMap<u64, u64>) -> Result<(), S
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+    kill_again_and_again(&Place::Directory(directory.path().join("store")), KILLS);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_a_client_of_the_cluster_is_killed() {
+    let Some(cluster) = hearth_store_testing::cluster() else { return };
+    let library = cluster.client_library().unwrap_or_default();
+    kill_again_and_again(&Place::Cluster { file: Path::to_owned(cluster.cluster_file()), library }, CLUSTER_KILLS);
+}
+
+fn kill_again_and_again(place: &Place, kills: u64) {
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);
     println!("{SEED}={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-    let path = directory.path().join("store");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let mut acknowledged = HashMap::new();
     let mut turns = 0;
     let mut version = 0;
-    for kill in 0..KILLS {
-        acknowledged.extend(run_and_kill(&path, &mut random));
+    for kill in 0..kills {
+        acknowledged.extend(run_and_kill(place, &mut random));
         turns = acknowledged.values().sum();
         runtime.block_on(async {
-            let store = match Store::open(options(&path)).await {
+            let store = match place.open().await {
                 Ok(store) => store,
                 Err(error @ OpenError::Locked { .. }) => panic!("the killed process still holds the lock: {error}"),
                 Err(error) => panic!("after kill {kill}: {error}"),
@@ -173,5 +220,5 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             }
         });
     }
-    assert!(turns > KILLS, "the child did something: {turns} turns");
+    assert!(turns > kills, "the child did something: {turns} turns");
 }

@@ -34,6 +34,8 @@ mod layout;
 mod open;
 mod range;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod watch;
 

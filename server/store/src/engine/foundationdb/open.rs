@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::foundationdb::options::{DatabaseOption, TransactionOption};
 use ::foundationdb::{Database, FdbError};
@@ -75,13 +75,11 @@ impl FoundationDb {
         let (started, cluster_file) = started.await.map_err(|error| unreadable(error.to_string()))??;
         let database = connect(&cluster_file)?;
         let layout = Layout::new(&options.key_prefix);
-        match tokio::time::timeout(OPEN_TIME, check_format(&database, &layout, &cluster_file)).await {
-            Ok(outcome) => outcome?,
-            Err(_) => {
-                let detail = format!("no transaction succeeded within {} s", OPEN_TIME.as_secs());
-                return Err(OpenError::Unreachable { path: cluster_file, detail });
-            }
-        }
+        let checked = tokio::time::timeout(OPEN_TIME, check_format(&database, &layout, &cluster_file)).await;
+        checked.unwrap_or_else(|_| {
+            let detail = format!("no transaction succeeded within {} s", OPEN_TIME.as_secs());
+            Err(OpenError::Unreachable { path: cluster_file, detail })
+        })?;
         let engine = Arc::new(Self {
             database,
             layout,
@@ -147,35 +145,62 @@ impl FoundationDb {
     }
 
     /// Makes the cluster recover at a version above `past`, if it is not there already. This is what `fdbcli`'s
-    /// `advanceversion` does.
+    /// `advanceversion` does. Returns when the cluster works again.
     pub(crate) async fn advance_version(&self, past: Version) -> Result<(), StoreError> {
-        const KEY: &[u8] = b"\xff/minRequiredCommitVersion";
         const PAUSE: Duration = Duration::from_millis(100);
-        const ATTEMPTS: u32 = 100;
-        let mut attempts = 0;
+        /// A cluster that was asked recovers within a few seconds; asking again makes it recover again.
+        const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(15);
+        const PATIENCE: Duration = Duration::from_mins(1);
+        /// For some seconds after the jump some transactions succeed and the next ones hang.
+        const SETTLED_AFTER: Duration = Duration::from_secs(5);
+        let began = Instant::now();
+        let mut asked: Option<Instant> = None;
+        let mut works_since: Option<Instant> = None;
         loop {
-            attempts += 1;
-            let advance = async {
-                self.check()?;
-                let transaction = client::begin(&self.database, Some("advance version"))?;
-                for option in [TransactionOption::AccessSystemKeys, TransactionOption::LockAware] {
-                    transaction.set_option(option).map_err(client::store_error)?;
+            self.check()?;
+            let error = match self.works_beyond(past).await {
+                Ok(true) if asked.is_none() => return Ok(()),
+                Ok(true) if works_since.get_or_insert_with(Instant::now).elapsed() > SETTLED_AFTER => return Ok(()),
+                Ok(false) if asked.is_none_or(|asked| asked.elapsed() > ASKED_AGAIN_AFTER) => {
+                    asked = Some(Instant::now());
+                    self.ask_for_version(past + 1).await.err()
                 }
-                if client::read_version(&transaction).await? >= past {
-                    return Ok(true);
+                Ok(_) => None,
+                Err(error) => {
+                    works_since = None;
+                    Some(error)
                 }
-                transaction.set(KEY, &(past + 1).to_le_bytes());
-                client::commit(transaction).await?;
-                Ok(false)
             };
-            // The cluster recovers: until then it answers with an error or not at all.
-            match advance.await {
-                Ok(true) => return Ok(()),
-                Err(StoreError::Closed) => return Err(StoreError::Closed),
-                Err(error) if attempts >= ATTEMPTS => return Err(error),
-                _ => tokio::time::sleep(PAUSE).await,
+            if began.elapsed() > PATIENCE {
+                let never = || StoreError::Unavailable("the cluster's versions do not move on".to_owned());
+                return Err(error.unwrap_or_else(never));
             }
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Whether versions are beyond `past` and transactions succeed there.
+    async fn works_beyond(&self, past: Version) -> Result<bool, StoreError> {
+        let transaction = client::begin(&self.database, Some("advance version"))?;
+        if client::read_version(&transaction).await? < past {
+            return Ok(false);
+        }
+        // Reads and commits follow a moment after versions.
+        let format = self.layout.format();
+        ask("a read", transaction.get(&format, true)).await?;
+        transaction.set(&format, &FORMAT.to_be_bytes());
+        client::commit(transaction).await?;
+        Ok(true)
+    }
+
+    async fn ask_for_version(&self, version: Version) -> Result<(), StoreError> {
+        const KEY: &[u8] = b"\xff/minRequiredCommitVersion";
+        let transaction = client::begin(&self.database, Some("advance version"))?;
+        for option in [TransactionOption::AccessSystemKeys, TransactionOption::LockAware] {
+            transaction.set_option(option).map_err(client::store_error)?;
+        }
+        transaction.set(KEY, &version.to_le_bytes());
+        client::commit(transaction).await
     }
 
     pub(crate) async fn health(&self) -> Health {
@@ -232,15 +257,15 @@ fn check_cluster_file(path: &Path) -> Result<(), OpenError> {
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(wrong("it must hold one line, description:id@address:port".to_owned()));
     };
+    let is_address = |address: &str| {
+        let address = address.strip_suffix(":tls").unwrap_or(address);
+        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
     let parts = line.split_once('@').and_then(|(name, addresses)| Some((name.split_once(':')?, addresses)));
-    match parts {
-        Some(((description, id), addresses))
-            if !description.is_empty() && !id.is_empty() && addresses.contains(':') =>
-        {
-            Ok(())
-        }
-        _ => Err(wrong("its line is not description:id@address:port".to_owned())),
-    }
+    let is_good = parts.is_some_and(|((description, id), addresses)| {
+        !description.is_empty() && !id.is_empty() && addresses.split(',').all(is_address)
+    });
+    if is_good { Ok(()) } else { Err(wrong("its line is not description:id@address:port".to_owned())) }
 }
 
 fn connect(cluster_file: &Path) -> Result<Database, OpenError> {
@@ -316,6 +341,8 @@ mod tests {
             ("local@127.0.0.1:4500", false),
             ("local:@127.0.0.1:4500", false),
             ("local:abc@", false),
+            ("local:abc@host:port", false),
+            ("local:abc@host.example:4500,", false),
             ("local:abc@127.0.0.1:4500\nlocal:abc@127.0.0.1:4501", false),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -38,7 +38,7 @@ const ROUND_TIME: Duration = Duration::from_secs(3);
 /// How long a part is tried for while the cluster does not answer or is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// An entry in the capture row is moved on after this time, well before it lapses.
-const RENEWAL: Duration = Duration::from_secs(60);
+const RENEWAL: Duration = Duration::from_mins(1);
 /// More rounds than this mean that more is written all the time than can be read.
 const ROUNDS: u32 = 10_000;
 
