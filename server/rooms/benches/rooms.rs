@@ -1,5 +1,6 @@
-//! Sending into one room on an embedded store with fsync: what one send costs in wall time, processor time,
-//! store reads and disk. `cargo bench -p hearth-rooms`, or with `-- MEMBERS SENDERS` one scenario alone.
+//! Sending into one room, with fsync: what one send costs in wall time, processor time of this process, store reads and disk.
+//! On the embedded store, and on FoundationDB where it is installed (a server of its own beside this process).
+//! `cargo bench -p hearth-rooms`, or with `-- MEMBERS SENDERS` one scenario alone.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,8 @@ use hearth_rooms::{
     membership::{Change, MemberProfile},
     send::Draft,
 };
-use hearth_store::{EmbeddedOptions, Store};
+use hearth_store::{EmbeddedOptions, FoundationDbOptions, Store};
+use hearth_store_testing::{Cluster, Storage};
 use ruma::{
     OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomVersionId, UserId,
     api::client::room::create_room::v3::{Request, RoomPreset},
@@ -26,8 +28,9 @@ use ruma::{
 };
 use serde_json::{json, value::to_raw_value};
 
-/// Messages per scenario.
+/// Messages per scenario, and where each send waits for round trips.
 const MESSAGES: usize = 5000;
+const REMOTE_MESSAGES: usize = 1000;
 
 /// Keeps everyone's rules as the Accounts database does.
 struct CachedRules(HashMap<OwnedUserId, Arc<Ruleset>>);
@@ -53,8 +56,8 @@ async fn room(rooms: &Rooms, members: usize) -> OwnedRoomId {
     room_id
 }
 
-/// `senders` tasks send [`MESSAGES`] messages together.
-async fn send(rooms: &Rooms, room: &OwnedRoomId, senders: usize, members: usize) {
+/// `senders` tasks send `messages` messages together.
+async fn send(rooms: &Rooms, room: &OwnedRoomId, senders: usize, members: usize, messages: usize) {
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for sender in 0..senders {
@@ -64,7 +67,7 @@ async fn send(rooms: &Rooms, room: &OwnedRoomId, senders: usize, members: usize)
             let device = OwnedDeviceId::from(format!("DEVICE{sender}"));
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= MESSAGES {
+                if n >= messages {
                     break;
                 }
                 let content = json!({ "msgtype": "m.text", "body": format!("Message number {n}, of usual length.") });
@@ -95,9 +98,35 @@ fn processor_time() -> Duration {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    // Beside the build's files: the temporary folder is memory on many machines.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let mut stores = 0;
+    scenarios("embedded", MESSAGES, async || {
+        stores += 1;
+        let options = EmbeddedOptions { path: folder.path().join(stores.to_string()), cache_bytes: 64 << 20 };
+        Store::open(options).await.expect("opens")
+    })
+    .await;
+    let Some(cluster) = Cluster::start_below(folder.path(), Storage::Ssd) else {
+        println!("\nfoundationdb: SKIPPED, no fdbserver found");
+        return;
+    };
+    scenarios("foundationdb", REMOTE_MESSAGES, async || {
+        let options = FoundationDbOptions {
+            cluster_file: cluster.cluster_file().to_owned(),
+            client_library: cluster.client_library(),
+            key_prefix: cluster.new_prefix(),
+        };
+        Store::open_foundationdb(options).await.expect("opens")
+    })
+    .await;
+}
+
+/// Every scenario, each on a new store.
+async fn scenarios(engine: &str, messages: usize, mut open: impl AsyncFnMut() -> Store) {
     let rules = (0..64).map(|n| (user(n), Arc::new(Ruleset::server_default(&user(n))))).collect();
     let rules: Arc<dyn PushRules> = Arc::new(CachedRules(rules));
-    println!("{MESSAGES} messages into one room of version 12, embedded store, fsync on");
+    println!("\n{messages} messages into one room of version 12, {engine} store, fsync on");
     println!(
         "{:>8} {:>8} {:>10} {:>11} {:>11} {:>7} {:>9}",
         "members", "senders", "sends/s", "wall/send", "cpu/send", "reads", "bytes"
@@ -108,9 +137,7 @@ async fn main() {
             if wanted.len() == 2 && wanted != [members, senders] {
                 continue;
             }
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let options = EmbeddedOptions { path: folder.path().join("store"), cache_bytes: 64 << 20 };
-            let store = Store::open(options).await.expect("opens");
+            let store = open().await;
             let (key, _) = SigningKey::generate(owned_server_name!("example.org"));
             let config = RoomsConfig {
                 server_name: owned_server_name!("example.org"),
@@ -120,20 +147,24 @@ async fn main() {
             let rooms = Rooms::new(store.clone(), config, rules.clone());
             let room = room(&rooms, members).await;
             let (before, cpu, begin) = (store.stats(), processor_time(), Instant::now());
-            send(&rooms, &room, senders, members).await;
+            send(&rooms, &room, senders, members, messages).await;
             let wall = begin.elapsed();
             let cpu = processor_time().saturating_sub(cpu);
             let after = store.stats();
             rooms.close().await;
             store.close().await;
-            let per = |total: Duration| format!("{:.1} µs", total.as_secs_f64() * 1e6 / MESSAGES as f64);
+            let per = |total: Duration| format!("{:.1} µs", total.as_secs_f64() * 1e6 / messages as f64);
+            // A cluster's disk is everyone's, and grows by pieces.
+            let bytes = match store.is_shared() {
+                true => "-".to_owned(),
+                false => (after.disk_bytes.saturating_sub(before.disk_bytes) / messages as u64).to_string(),
+            };
             println!(
-                "{members:>8} {senders:>8} {:>10.0} {:>11} {:>11} {:>7.2} {:>9}",
-                MESSAGES as f64 / wall.as_secs_f64(),
+                "{members:>8} {senders:>8} {:>10.0} {:>11} {:>11} {:>7.2} {bytes:>9}",
+                messages as f64 / wall.as_secs_f64(),
                 per(wall),
                 per(cpu),
-                (after.reads - before.reads) as f64 / MESSAGES as f64,
-                after.disk_bytes.saturating_sub(before.disk_bytes) / MESSAGES as u64,
+                (after.reads - before.reads) as f64 / messages as f64,
             );
         }
     }

@@ -106,13 +106,22 @@ impl Cluster {
     ///
     /// Where one is installed but does not start.
     pub fn start(storage: Storage) -> Option<Self> {
+        Self::start_below(&std::env::temp_dir(), storage)
+    }
+
+    /// [`Self::start`] with its files in a new folder below `parent`: for benches, where the temporary folder may be memory.
+    ///
+    /// # Panics
+    ///
+    /// Where one is installed but does not start.
+    pub fn start_below(parent: &Path, storage: Storage) -> Option<Self> {
         let server = find_server()?;
         let beside = server.with_file_name("fdbcli");
         let cli = if beside.is_file() { Some(beside) } else { find("FDBCLI", "fdbcli") };
         let cli = cli.expect("fdbcli is installed with fdbserver, or FDBCLI names it");
         // Another process may take the port between the look and the start.
         for attempt in 0.. {
-            match Self::try_to_start(&server, &cli, storage) {
+            match Self::try_to_start(&server, &cli, parent, storage) {
                 Ok(cluster) => return Some(cluster),
                 Err(error) => assert!(attempt < 2, "{} does not start: {error}", server.display()),
             }
@@ -120,9 +129,12 @@ impl Cluster {
         None
     }
 
-    fn try_to_start(server: &Path, cli: &Path, storage: Storage) -> Result<Self, String> {
-        let folder =
-            tempfile::Builder::new().prefix("hearth-fdb-").tempdir().map_err(|error| error.to_string())?.keep();
+    fn try_to_start(server: &Path, cli: &Path, parent: &Path, storage: Storage) -> Result<Self, String> {
+        let folder = tempfile::Builder::new()
+            .prefix("hearth-fdb-")
+            .tempdir_in(parent)
+            .map_err(|error| error.to_string())?
+            .keep();
         let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = address.map_err(|error| error.to_string())?.to_string();
         let file = folder.join("fdb.cluster");
