@@ -34,6 +34,9 @@ mod error;
 pub mod event_filter;
 mod graph;
 mod histories;
+pub mod hierarchy;
+#[cfg(test)]
+mod hierarchy_tests;
 mod ids;
 pub mod keys;
 mod lanes;
@@ -77,6 +80,7 @@ mod threads;
 pub mod timeline;
 #[cfg(test)]
 mod timeline_tests;
+pub mod summary;
 mod trimming;
 mod turns;
 mod view;

@@ -83,6 +83,8 @@ pub(crate) const ROUTES: &[(&str, &str, bool)] = &[
     ("PUT", "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", true),
     ("DELETE", "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", true),
     ("GET", "/_matrix/client/v1/rooms/{roomId}/threads", true),
+    ("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}", false),
+    ("GET", "/_matrix/client/v1/rooms/{roomId}/hierarchy", true),
     ("PUT", "/_matrix/client/v3/rooms/{roomId}/typing/{userId}", true),
     ("POST", "/_matrix/client/v3/rooms/{roomId}/upgrade", true),
     ("POST", "/_matrix/client/v3/user_directory/search", true),

@@ -1,10 +1,11 @@
-//! Requests that read rooms: events, context, pages of the timeline, state, members, relations, threads, notifications
-//! and the public room list.
+//! Requests that read rooms: events, context, pages of the timeline, state, members, relations, threads, notifications,
+//! the public room list, and rooms from outside.
 
 mod events;
 mod filtered;
 mod public_rooms;
 mod relations;
+mod spaces;
 mod state;
 
 use axum::Router;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<ClientState> {
         .merge(state::routes())
         .merge(relations::routes())
         .merge(public_rooms::routes())
+        .merge(spaces::routes())
 }
 
 /// Whoever the session belongs to, as a reader.

@@ -192,3 +192,40 @@ async fn lists_notifications() {
         error(400, "M_INVALID_PARAM")
     );
 }
+
+#[tokio::test]
+async fn summaries_and_trees() {
+    let server = Server::new().await;
+    let get = async |path: &str, token: &str| server.api.call(Method::GET, path, token, "").await;
+    let summary = format!("/_matrix/client/v1/room_summary/{}?via=example.com&via=example.net", server.room);
+    let by_alias = "/_matrix/client/v1/room_summary/%23kitchen:example.org";
+    for (path, token, membership) in [
+        (summary.as_str(), server.alice.as_str(), json!("join")),
+        (by_alias, server.bob.as_str(), json!("leave")),
+        (by_alias, "", Value::Null),
+    ] {
+        let found = get(path, token).await.json();
+        // Without a join rule a room is public.
+        assert_eq!((&found["name"], found.get("join_rule")), (&json!("Kitchen"), None), "{path}");
+        assert_eq!(found["membership"], membership, "{path}");
+        assert_eq!((&found["room_version"], &found["num_joined_members"]), (&json!("12"), &json!(1)), "{path}");
+    }
+    for path in ["!no:example.org", "%23no:example.org", "%23no:example.com"] {
+        let path = format!("/_matrix/client/v1/room_summary/{path}");
+        assert_eq!(get(&path, &server.alice).await.error(), error(404, "M_NOT_FOUND"), "{path}");
+    }
+
+    let tree = format!("/_matrix/client/v1/rooms/{}/hierarchy", server.room);
+    let found = get(&format!("{tree}?limit=5&max_depth=3&suggested_only=true"), &server.bob).await.json();
+    assert_eq!(found["rooms"][0]["room_id"], server.room.as_str());
+    assert_eq!(found["rooms"][0]["children_state"], json!([]));
+    for (path, token, expected) in [
+        (tree.as_str(), "", error(401, "M_MISSING_TOKEN")),
+        ("/_matrix/client/v1/rooms/!no:example.org/hierarchy", server.alice.as_str(), error(403, "M_FORBIDDEN")),
+        (&format!("{tree}?from=junk"), &server.alice, error(400, "M_INVALID_PARAM")),
+        (&format!("{tree}?limit=0"), &server.alice, error(400, "M_INVALID_PARAM")),
+        (&format!("{tree}?limit=x"), &server.alice, error(400, "M_INVALID_PARAM")),
+    ] {
+        assert_eq!(get(path, token).await.error(), expected, "{path}");
+    }
+}
