@@ -97,3 +97,6 @@ fn of_accounts(error: AccountError) -> JobError {
         error => JobError::retry(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
