@@ -6,7 +6,7 @@
 //! sees a room that is whole or none:
 //! 1. the members, each with their whole relation to the room: from then on nobody may read in it, and no sync asks for it;
 //! 2. the room itself, with its state, aliases and place in the directory: from then on nobody finds it;
-//! 3. the timeline from its beginning, with all that hangs on each event;
+//! 3. the timeline from its beginning, with all that hangs on each event, then events outside of it;
 //! 4. what is left below the room's number.
 //!
 //! Names stay: numeric ids of users, servers and event types are everybody's.
@@ -16,11 +16,12 @@ use ruma::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
+    EventNid, Membership, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
     error::corrupt,
     keys::{
-        ALIAS, COUNTER, EVENT, EVENT_NID, EXTREMITY, LOCAL_MEMBER, MEMBER, MEMBERSHIP, MEMBERSHIP_LOG, NOTIFICATION,
-        PUBLISHED, ROOM, ROOM_ALIAS, ROOM_NID, SENT, SERVER_USERS, STATE, STREAM, TABLES, TIMELINE,
+        ALIAS, COUNTER, EVENT, EVENT_NID, EXTREMITY, GRAPH, LOCAL_MEMBER, MEMBER, MEMBERSHIP, MEMBERSHIP_LOG,
+        NOTIFICATION, PUBLISHED, ROOM, ROOM_ALIAS, ROOM_NID, SENT, SERVER_USERS, STAGED_JOIN, STATE, STREAM, TABLES,
+        TIMELINE,
     },
     publish::counter,
     records::TimelineEntry,
@@ -109,6 +110,14 @@ impl Rooms {
         if !events.is_empty() {
             return Ok(PurgedPiece::Events(events.len()));
         }
+        // Those that are in no timeline: outliers, refused ones.
+        let others = GRAPH.scan((room,)).limit(limit).all(tx).await?;
+        for ((_, event), _) in &others {
+            purge_record(tx, room, *event).await?;
+        }
+        if !others.is_empty() {
+            return Ok(PurgedPiece::Events(others.len()));
+        }
         self.purge_rest(tx, doomed).await?;
         Ok(PurgedPiece::Rest)
     }
@@ -180,10 +189,7 @@ impl Rooms {
                 MEMBERSHIP_LOG.clear(tx, (server, at));
             }
         }
-        if let Some(record) = EVENT.get(tx, (event,)).await? {
-            EVENT_NID.clear(tx, (&record.event_id,));
-        }
-        clear_everywhere(tx, "EventNid", event.0);
+        purge_record(tx, room, event).await?;
         STREAM.clear(tx, (at,));
         TIMELINE.clear(tx, (room, at));
         Ok(())
@@ -192,12 +198,23 @@ impl Rooms {
     async fn purge_rest(&self, tx: &Transaction, doomed: &Doomed) -> Result<(), RoomError> {
         let room = doomed.room;
         clear_everywhere(tx, "RoomNid", room.0);
+        STAGED_JOIN.clear(tx, (&doomed.room_id,));
         // A room of this id that is joined again later is another one to this server.
         if ROOM_NID.get(tx, (&doomed.room_id,)).await? == Some(room) {
             ROOM_NID.clear(tx, (&doomed.room_id,));
         }
         Ok(())
     }
+}
+
+/// An event by itself.
+async fn purge_record(tx: &Transaction, room: RoomNid, event: EventNid) -> Result<(), RoomError> {
+    if let Some(record) = EVENT.get(tx, (event,)).await? {
+        EVENT_NID.clear(tx, (&record.event_id,));
+    }
+    GRAPH.clear(tx, (room, event));
+    clear_everywhere(tx, "EventNid", event.0);
+    Ok(())
 }
 
 /// Deletes everything below `number` in every table whose keys begin with a number of this type, tables included that are

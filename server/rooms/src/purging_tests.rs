@@ -25,6 +25,21 @@ async fn rows(store: &Store) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
     rows
 }
 
+/// An event outside of the timeline.
+async fn outlier(rooms: &Rooms, room: &RoomId) {
+    let tx = rooms.store.begin();
+    let room = rooms.find_room(&tx, room).await.unwrap().unwrap();
+    let (_, known) = TIMELINE.scan((room,)).first(&tx).await.unwrap().unwrap();
+    let mut record = EVENT.get(&tx, (known.event,)).await.unwrap().unwrap();
+    let graph = GRAPH.get(&tx, (room, known.event)).await.unwrap().unwrap();
+    let event = EventNid(1_000_000 + room.0);
+    record.event_id = format!("$outlier-of-{}", room.0);
+    EVENT_NID.set(&tx, (&record.event_id,), &event);
+    EVENT.set(&tx, (event,), &record);
+    GRAPH.set(&tx, (room, event), &graph);
+    tx.commit().await.unwrap();
+}
+
 /// A room in which every kind of thing happened.
 async fn eventful(rooms: &Rooms) -> OwnedRoomId {
     let room = rooms.public_room("alice").await;
@@ -51,6 +66,7 @@ async fn eventful(rooms: &Rooms) -> OwnedRoomId {
     let mut redaction = draft("m.room.redaction", None, json!({ "redacts": events[5] }));
     redaction.redacts = Some(events[5].clone());
     rooms.send(&room, &user("alice"), redaction).await.unwrap();
+    outlier(rooms, &room).await;
     room
 }
 
