@@ -14,9 +14,9 @@ use crate::{
 async fn rows(store: &Store) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
     let mut rows = BTreeMap::new();
     let tx = store.begin();
-    for table in crate::keys::TABLES {
-        let begin = hearth_store::tuple::pack(&(table.database, table.table));
-        let end = hearth_store::keyspace::past(&begin);
+    for table in TABLES {
+        let begin = tuple::pack(&(table.database, table.table));
+        let end = past(&begin);
         let read = RangeRead { begin, end, limit: None, reverse: false, snapshot: true };
         let entries = tx.range(&read).await.unwrap();
         let entries = entries.into_iter().map(|entry| (entry.key.to_vec(), entry.value.to_vec()));
