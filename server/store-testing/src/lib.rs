@@ -14,7 +14,8 @@
 //! its server starts one for itself with [`Cluster::start`].
 //!
 //! The server is found by `FDBSERVER` (the program's path), in `PATH`, or where packages put it; `fdbcli` beside it or in the same
-//! ways. Where there is none, a line that no test harness hides says on standard error that the test is skipped.
+//! ways. Where there is none, or where `FDBSERVER` is `none`, a line that no test harness hides says on standard error that the
+//! test is skipped.
 //!
 //! A shell stands between the test and its server and waits on a pipe: when the test process ends, however that happens,
 //! the pipe closes, and the shell kills the server and removes its folder.
@@ -83,7 +84,7 @@ fn skipped() {
 /// A program's path: from the environment variable, from `PATH`, from where packages put it.
 fn find(variable: &str, name: &str) -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(variable).filter(|named| !named.is_empty()) {
-        return Some(named.into());
+        return (named != "none").then(|| named.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual =

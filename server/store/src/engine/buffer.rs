@@ -420,12 +420,20 @@ pub(crate) struct WriteSet {
 }
 
 impl WriteSet {
-    /// Bytes of keys and values, as the transaction limit counts them.
+    /// Bytes as the transaction limit counts them, which is how FoundationDB does: each write, and the range with which
+    /// readers of it conflict.
     pub(crate) fn size(&self) -> usize {
-        let cleared: usize = self.cleared.iter().map(|(begin, end)| begin.len() + end.len()).sum();
-        let entries: usize = self.entries.iter().map(|(key, pending)| key.len() + pending.size()).sum();
-        let stamped: usize = self.stamped.iter().map(|write| write.template.len() + write.value.len()).sum();
-        cleared + entries + stamped
+        /// A write without its key and value.
+        const WRITE_BYTES: usize = 56;
+        let cleared = self.cleared.iter().map(|(begin, end)| {
+            WRITE_BYTES + begin.len() + end.len() + KeyRange::Range(begin.clone(), end.clone()).size()
+        });
+        let entries = self.entries.iter().map(|(key, pending)| {
+            let writes = pending.operations.len() + usize::from(!matches!(pending.base, Base::Stored));
+            writes * (WRITE_BYTES + key.len()) + pending.size() + KeyRange::Point(key.clone()).size()
+        });
+        let stamped = self.stamped.iter().map(|write| WRITE_BYTES + write.template.len() + write.value.len());
+        cleared.sum::<usize>() + entries.sum::<usize>() + stamped.sum::<usize>()
     }
 
     /// The versionstamped keys, resolved.

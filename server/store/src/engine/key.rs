@@ -13,12 +13,15 @@ pub(crate) enum KeyRange {
 }
 
 impl KeyRange {
-    /// What the range adds to the size of a transaction.
+    /// What the range adds to the size of a transaction, as FoundationDB counts it.
     pub(crate) fn size(&self) -> usize {
-        match self {
-            // FoundationDB counts a point as the range from the key to its successor.
-            Self::Point(key) => 2 * key.len() + 1,
-            Self::Range(begin, end) => begin.len() + end.len(),
-        }
+        /// A range without its keys.
+        const RANGE_BYTES: usize = 24;
+        RANGE_BYTES
+            + match self {
+                // From the key to its successor.
+                Self::Point(key) => 2 * key.len() + 1,
+                Self::Range(begin, end) => begin.len() + end.len(),
+            }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) async fn commit_is_visible_to_later_transactions(t: Subject) {
 pub(crate) async fn empty_value_is_not_missing(t: Subject) {
     t.put(&[("a", "")]).await;
     assert_eq!(t.value("a").await.as_deref(), Some(""));
+    assert_eq!(t.read(&t.store.begin(), &t.range("", "z")).await.unwrap(), super::pairs(&[("a", "")]));
 }
 
 pub(crate) async fn uncommitted_writes_are_invisible(t: Subject) {

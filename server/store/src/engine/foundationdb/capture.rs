@@ -14,7 +14,8 @@
 //! **Why no commit escapes.** A writing transaction makes `\xff/metadataVersion` a read conflict. Let capture be turned on by a
 //! commit of version `m`. A transaction that commits after `m` either has a read version of at least `m`, sees the new
 //! value, reads the row and logs; or its read version is older, then the key was written after it, and it conflicts and runs
-//! again. So every commit after `m` is in the log. In the same way nothing is added to the log after it was cleared at the end.
+//! again. So every commit after `m` is in the log. (Other layers on a shared cluster may change the key as well; then
+//! transactions of that moment conflict, which costs an attempt and nothing else.) In the same way nothing is added to the log after it was cleared at the end.
 //!
 //! **A crashed reader** does not leave capture on for ever: its entry holds up to a version. A transaction
 //! whose read version is past everyone's does not log and has the rows removed. A reader that lives moves its version on well before
