@@ -31,6 +31,7 @@ pub async fn check(store: &Store, report: &Report) -> Result<(), StoreError> {
 }
 
 /// Nothing wrong, or this.
+#[expect(clippy::unnecessary_wraps, reason = "what a look at a row returns")]
 fn one(wrong: Option<Wrong>) -> Found {
     Ok(wrong.into_iter().collect())
 }
@@ -84,7 +85,7 @@ async fn count_users(store: &Store, report: &Report) -> Result<(), StoreError> {
         if counter().await? == before {
             report.absorb(&found);
             let what = format!("{before} active users are counted, and there are {active}");
-            report.add_wrong(COUNTER.name(), expect(active == before, || what, "set the counter"));
+            report.add_wrong(&COUNTER.name(), expect(active == before, || what, "set the counter"));
             break;
         }
     }

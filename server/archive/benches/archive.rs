@@ -49,7 +49,7 @@ fn peak() -> Option<u64> {
 
 #[tokio::main]
 async fn main() {
-    let entries = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ENTRIES);
+    let entries = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ENTRIES);
     // Beside the build's files rather than in the temporary directory, which is memory on many machines.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -69,8 +69,8 @@ impl Report {
     }
 
     /// Takes in what is wrong with a table as a whole.
-    pub fn add_wrong(&self, table: String, wrong: impl IntoIterator<Item = Wrong>) {
-        let finding = |Wrong { what, repair }| Finding { table: table.clone(), what, repair };
+    pub fn add_wrong(&self, table: &str, wrong: impl IntoIterator<Item = Wrong>) {
+        let finding = |Wrong { what, repair }| Finding { table: table.to_owned(), what, repair };
         self.add(wrong.into_iter().map(finding));
     }
 
@@ -116,7 +116,7 @@ impl Report {
             match page {
                 Ok((count, last, wrong)) => {
                     self.rows.fetch_add(count as u64, Ordering::Relaxed);
-                    self.add_wrong(name, wrong.into_iter().flatten());
+                    self.add_wrong(&name, wrong.into_iter().flatten());
                     if count < ROWS {
                         return Ok(());
                     }
@@ -167,7 +167,7 @@ mod tests {
             let wrong = expect(other.is_none(), || format!("{number} has another"), "nothing");
             Ok(wrong.into_iter().collect())
         };
-        report.each(&store, &NUMBER, |tx, key, value| look(tx, key, value)).await.unwrap();
+        report.each(&store, &NUMBER, look).await.unwrap();
         assert_eq!((report.rows(), report.findings()), (1001, 2));
         let words: Vec<_> = report.kept().into_iter().map(|finding| (finding.table, finding.what)).collect();
         let expected = |number: u64| ("test/number".to_owned(), format!("{number} has another"));

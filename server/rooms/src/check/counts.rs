@@ -76,7 +76,7 @@ async fn one_room(store: &Store, room: RoomNid, report: &Report) -> Result<(), S
     }
     let what =
         || format!("room {} counts its servers' users as {}, and they are {}", room.0, few(&counted), few(&servers));
-    report.add_wrong(SERVER_USERS.name(), expect(counted == servers, what, REBUILD_MEMBERS));
+    report.add_wrong(&SERVER_USERS.name(), expect(counted == servers, what, REBUILD_MEMBERS));
 
     for (kind, name, there) in [
         (counter::JOINED, "joined members", joined),
@@ -86,7 +86,7 @@ async fn one_room(store: &Store, room: RoomNid, report: &Report) -> Result<(), S
         let read = |tx: Transaction| async move { COUNTER.get_snapshot(&tx, (room, kind)).await };
         let count = store.transact("check.counter", read).await?.unwrap_or(0);
         let what = || format!("room {} counts {count} {name}, and there are {there}", room.0);
-        report.add_wrong(COUNTER.name(), expect(count == there, what, SET));
+        report.add_wrong(&COUNTER.name(), expect(count == there, what, SET));
     }
     local_members(store, room, report).await
 }
@@ -115,7 +115,7 @@ async fn local_members(store: &Store, room: RoomNid, report: &Report) -> Result<
             .await?;
         for user in missing {
             let what = || format!("{user} is joined to room {} and would not be notified", room.0);
-            report.add_wrong(LOCAL_MEMBER.name(), expect(false, what, REBUILD_MEMBERS));
+            report.add_wrong(&LOCAL_MEMBER.name(), expect(false, what, REBUILD_MEMBERS));
         }
     }
     Ok(())

@@ -34,6 +34,7 @@ pub async fn check(store: &Store, report: &Report) -> Result<(), StoreError> {
 }
 
 /// All that is wrong.
+#[expect(clippy::unnecessary_wraps, reason = "what a look at a row returns")]
 fn all<const N: usize>(wrong: [Option<Wrong>; N]) -> Found {
     Ok(wrong.into_iter().flatten().collect())
 }
