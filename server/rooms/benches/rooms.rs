@@ -155,9 +155,10 @@ async fn scenarios(engine: &str, messages: usize, mut open: impl AsyncFnMut() ->
             store.close().await;
             let per = |total: Duration| format!("{:.1} µs", total.as_secs_f64() * 1e6 / messages as f64);
             // A cluster's disk is everyone's, and grows by pieces.
-            let bytes = match store.is_shared() {
-                true => "-".to_owned(),
-                false => (after.disk_bytes.saturating_sub(before.disk_bytes) / messages as u64).to_string(),
+            let bytes = if store.is_shared() {
+                "-".to_owned()
+            } else {
+                (after.disk_bytes.saturating_sub(before.disk_bytes) / messages as u64).to_string()
             };
             println!(
                 "{members:>8} {senders:>8} {:>10.0} {:>11} {:>11} {:>7.2} {bytes:>9}",
