@@ -187,11 +187,9 @@ impl TestServer {
             Engine::Embedded => {}
             Engine::LocalFoundationDb => text += "[store]\nengine = \"foundationdb\"\n",
             Engine::FoundationDb { cluster_file, key_prefix } => {
-                write!(
-                    text,
-                    "[store]\nengine = \"foundationdb\"\ncluster_file = {cluster_file:?}\nkey_prefix = {key_prefix:?}\n"
-                )
-                .expect("strings take everything");
+                let cluster_file = cluster_file.to_str().expect("tests' folders are UTF-8");
+                let place = format!("cluster_file = {cluster_file:?}\nkey_prefix = {key_prefix:?}");
+                writeln!(text, "[store]\nengine = \"foundationdb\"\n{place}").expect("strings take everything");
             }
         }
         text + more.as_str()

@@ -283,7 +283,7 @@ async fn write(server: Arc<TestServer>, who: Account, room: String, writer: usiz
     }
 }
 
-/// Follows `/sync` until it has seen `goodbye`; gives every message, in order. A gap is filled from its room's history.
+/// Follows `/sync` until it has seen `goodbye`; gives every message, in order.
 async fn follow(server: Arc<TestServer>, who: Account, goodbye: &str) -> Vec<String> {
     let filter = "%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A1000%7D%7D%7D";
     let mut events = Vec::new();
@@ -298,7 +298,7 @@ async fn follow(server: Arc<TestServer>, who: Account, goodbye: &str) -> Vec<Str
         assert_eq!(status, 200, "{batch}");
         since = format!("&since={}", batch["next_batch"].as_str().unwrap());
         for room in batch["rooms"]["join"].as_object().into_iter().flat_map(|rooms| rooms.values()) {
-            assert_eq!(room["timeline"]["limited"].as_bool().unwrap_or_default(), false, "the limit is high enough");
+            assert_ne!(room["timeline"]["limited"], json!(true), "the limit is high enough");
             for event in room["timeline"]["events"].as_array().unwrap() {
                 let Some(body) = event["content"]["body"].as_str() else { continue };
                 events.push(event["event_id"].as_str().unwrap().to_owned());

@@ -7,7 +7,7 @@ use hearth_archive::lock;
 use hearth_jobs::Jobs;
 use hearth_protocol::SigningKey;
 use hearth_rooms::{Rooms, RoomsConfig};
-use hearth_store::{Store, StoreError, process::Registration};
+use hearth_store::{Store, process::Registration};
 use hearth_sync::SyncEngine;
 use hearth_transitory::Transitory;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,8 @@ async fn enter(opened: &OpenedStore, config: &Config) -> Result<(SigningKey, Reg
     let store = &opened.store;
     must_be_complete(store).await?;
     let key = server_identity::establish(store, &opened.folder, &config.server_name).await?;
-    let registration = Registration::enter(store, &host_name(), env!("CARGO_PKG_VERSION")).await.map_err(unreadable)?;
+    let registration =
+        Registration::enter(store, &host_name(), env!("CARGO_PKG_VERSION")).await.map_err(Failure::of_store)?;
     // Who wants the store for itself locks it first and looks for other processes then: one of both sees the other.
     if let Err(failure) = must_be_complete(store).await {
         leave(&registration).await;
@@ -100,14 +101,10 @@ async fn enter(opened: &OpenedStore, config: &Config) -> Result<(SigningKey, Reg
 }
 
 async fn must_be_complete(store: &Store) -> Result<(), Failure> {
-    match lock::incomplete(store).await.map_err(unreadable)? {
+    match lock::incomplete(store).await.map_err(Failure::of_store)? {
         None => Ok(()),
         Some(incomplete) => Err(Failure::configuration(format!("The store cannot be used now: {incomplete}."))),
     }
-}
-
-fn unreadable(error: StoreError) -> Failure {
-    Failure::internal(format!("The store cannot be read: {error}."))
 }
 
 /// Takes this process's entry out. Where it ran until now, it has done so itself, and this changes nothing.

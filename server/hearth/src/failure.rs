@@ -46,6 +46,14 @@ impl Failure {
         Self { code: INTERNAL, message: message.into() }
     }
 
+    /// The store failed under the server.
+    pub(crate) fn of_store(error: hearth_store::StoreError) -> Self {
+        match error {
+            hearth_store::StoreError::Unavailable(_) => Self::unavailable(format!("{error}.")),
+            error => Self::internal(format!("The store cannot be read: {error}.")),
+        }
+    }
+
     /// Prints the message and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("hearth: {}", self.message);

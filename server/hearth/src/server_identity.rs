@@ -21,8 +21,7 @@ pub(crate) async fn establish(
     folder: &DataFolder,
     server_name: &ServerName,
 ) -> Result<SigningKey, Failure> {
-    let broken = |error: StoreError| Failure::internal(format!("The store cannot be read: {error}."));
-    let kept = store.transact("identity", async |tx| IDENTITY.get(&tx, (0,)).await).await.map_err(broken)?;
+    let kept = store.transact("identity", async |tx| IDENTITY.get(&tx, (0,)).await).await.map_err(Failure::of_store)?;
     if let Some(kept) = &kept
         && !folder.has_identity()
     {
@@ -31,15 +30,15 @@ pub(crate) async fn establish(
     let key = folder.signing_key(server_name)?;
     let own = record(&key);
     let kept = store
-        .transact("identity", async |tx| match IDENTITY.get(&tx, (0,)).await? {
-            Some(kept) => Ok(kept),
-            None => {
-                IDENTITY.set(&tx, (0,), &own);
-                Ok::<_, StoreError>(own.clone())
+        .transact("identity", async |tx| {
+            if let Some(kept) = IDENTITY.get(&tx, (0,)).await? {
+                return Ok::<_, StoreError>(kept);
             }
+            IDENTITY.set(&tx, (0,), &own);
+            Ok(own.clone())
         })
         .await
-        .map_err(broken)?;
+        .map_err(Failure::of_store)?;
     if kept == own {
         return Ok(key);
     }

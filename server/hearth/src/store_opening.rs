@@ -55,17 +55,12 @@ pub(crate) struct OpenedStore {
     /// The data folder.
     pub(crate) folder: DataFolder,
     /// Held so that no second server uses the folder; `None` beside a running server.
-    lock: Option<FolderLock>,
+    _lock: Option<FolderLock>,
     /// The local FoundationDB, where that is the engine.
     instance: Option<LocalInstance>,
 }
 
 impl OpenedStore {
-    /// Whether a server that runs on the same data folder has this store open, too.
-    pub(crate) fn is_beside_a_server(&self) -> bool {
-        self.lock.is_none()
-    }
-
     /// Looks after the database server, where there is a local one, for as long as the store is open: see
     /// [`LocalInstance::keep`].
     pub(crate) async fn keep_up(&self) -> Infallible {
@@ -109,7 +104,7 @@ async fn open_embedded(config: &Config) -> Result<OpenedStore, OpenFailure> {
         OpenError::Locked { .. } => OpenFailure::Held(error.into()),
         error => OpenFailure::Other(error.into()),
     })?;
-    Ok(OpenedStore { store, folder, lock: Some(lock), instance: None })
+    Ok(OpenedStore { store, folder, _lock: Some(lock), instance: None })
 }
 
 async fn open_foundationdb(config: &Config, may_be_beside: bool) -> Result<OpenedStore, OpenFailure> {
@@ -135,7 +130,7 @@ async fn open_foundationdb(config: &Config, may_be_beside: bool) -> Result<Opene
             store.close().await;
             return Err(failure);
         }
-        return Ok(OpenedStore { store, folder, lock, instance: None });
+        return Ok(OpenedStore { store, folder, _lock: lock, instance: None });
     }
     Store::foundationdb_client(config.store.client_library.clone()).await.map_err(Failure::from)?;
     let instance_folder = config.foundationdb_dir();
@@ -159,7 +154,7 @@ async fn open_foundationdb(config: &Config, may_be_beside: bool) -> Result<Opene
         Ok(store) => {
             let version = instance.version();
             tracing::info!(version, cluster_file = %instance.cluster_file().display(), "FoundationDB answers");
-            Ok(OpenedStore { store, folder, lock, instance: Some(instance) })
+            Ok(OpenedStore { store, folder, _lock: lock, instance: Some(instance) })
         }
         Err(failure) => {
             instance.shut_down().await;
@@ -173,7 +168,7 @@ async fn connect_beside(config: &Config, folder: DataFolder) -> Result<OpenedSto
     let local = || LocalInstance::cluster_file_in(&config.foundationdb_dir());
     let cluster_file = config.store.cluster_file.clone().unwrap_or_else(local);
     let store = Store::open_foundationdb(options(config, cluster_file)).await.map_err(Failure::from)?;
-    Ok(OpenedStore { store, folder, lock: None, instance: None })
+    Ok(OpenedStore { store, folder, _lock: None, instance: None })
 }
 
 /// Connects to an instance that another process may be just starting.

@@ -229,11 +229,16 @@ async fn who_is_deactivated_is_gone() {
     let login = json!({ "type": "m.login.password", "identifier": { "type": "m.id.user", "user": "bob" }, "password": "bob-password" });
     let (status, answer) = server.call("POST", &absolute("login"), None, Some(login)).await;
     assert_eq!((status, &answer["errcode"]), (403, &json!("M_USER_DEACTIVATED")), "{answer}");
-    // Out of every room, and the name is never given again.
-    for room in [&room, &invited] {
-        let member = alice.read(&format!("rooms/{room}/state/m.room.member/{}", encode(bob.id()))).await;
-        assert_eq!(member["membership"], "leave");
-    }
+    // Out of every room, by a job, and the name is never given again.
+    let left = async {
+        for room in [&room, &invited] {
+            let path = format!("rooms/{room}/state/m.room.member/{}", encode(bob.id()));
+            while alice.read(&path).await["membership"] != "leave" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), left).await.expect("the job does its work");
     let (status, answer) = server.call("GET", &absolute("register/available?username=bob"), None, None).await;
     assert_eq!((status, &answer["errcode"]), (400, &json!("M_USER_IN_USE")), "{answer}");
     let found = alice.ok("POST", "user_directory/search", Some(json!({ "search_term": "bob" }))).await;
