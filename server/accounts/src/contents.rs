@@ -11,6 +11,8 @@ use crate::{
 
 /// Event type of push rules; a write of them also moves [`RULES_HEAD`].
 pub(crate) const PUSH_RULES: &str = "m.push_rules";
+/// Event type of the list of ignored users, which notify of nothing: a write of it moves [`RULES_HEAD`], too.
+pub(crate) const IGNORED_USERS: &str = "m.ignored_user_list";
 /// Largest content, in bytes.
 pub(crate) const CONTENT_BYTES: usize = 1_000_000;
 /// Longest event type, in bytes.
@@ -61,7 +63,7 @@ pub(crate) async fn write_data(
     STREAM.set_versionstamped_key(tx, (&at,), &user.to_owned());
     USER_HEAD.set_to_commit_stamp(tx, (user,), 0);
     HEAD.set_to_commit_stamp(tx, (0,), 0);
-    if event_type == PUSH_RULES {
+    if event_type == PUSH_RULES || room.is_empty() && event_type == IGNORED_USERS {
         RULES_HEAD.set_to_commit_stamp(tx, (0,), 0);
     }
     Ok(())

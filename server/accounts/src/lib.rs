@@ -19,6 +19,7 @@ pub mod devices;
 mod error;
 mod expiry;
 pub mod filters;
+mod ignored;
 pub mod keys;
 mod maintenance;
 mod passwords;

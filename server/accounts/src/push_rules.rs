@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     AccountError, Accounts,
-    contents::{PUSH_RULES, damaged, read_data, write_data},
+    contents::{IGNORED_USERS, PUSH_RULES, damaged, read_data, write_data},
+    ignored::{ignored_in, silence},
     keys::{RULES_HEAD, USER},
 };
 
@@ -82,13 +83,18 @@ fn insert(
 }
 
 impl Accounts {
-    /// The user's rules (the server's defaults with the user's changes). Cached.
-    pub async fn push_rules(&self, user: &UserId) -> Result<Arc<Ruleset>, AccountError> {
-        let mut rules = self.rulesets(&[user.to_owned()]).await?;
-        rules.pop().flatten().ok_or(AccountError::UserNotFound)
+    /// The user's rules (the server's defaults with the user's changes), as clients see them.
+    pub async fn push_rules(&self, user: &UserId) -> Result<Ruleset, AccountError> {
+        let localpart = self.local(user).map_err(|_| AccountError::UserNotFound)?;
+        let tx = self.store.begin();
+        if !USER.get_snapshot(&tx, (localpart,)).await?.is_some_and(|record| !record.deactivated) {
+            return Err(AccountError::UserNotFound);
+        }
+        let content = read_data(&tx, localpart, "", PUSH_RULES, true).await?;
+        Ok(stored_rules(user, content.as_deref())?.global)
     }
 
-    /// The rules of each of `users`, in the same order; `None` for who is no active local account. Warm, this is one
+    /// The rules by which each of `users` is notified, in the same order: their own, behind those that silence whom they ignore; `None` for who is no active local account. Warm, this is one
     /// point read for all of them.
     pub async fn rulesets(&self, users: &[OwnedUserId]) -> Result<Vec<Option<Arc<Ruleset>>>, AccountError> {
         let tx = self.store.begin();
@@ -109,7 +115,10 @@ impl Accounts {
                 continue;
             }
             let content = read_data(&tx, localpart, "", PUSH_RULES, true).await?;
-            let rules = Arc::new(stored_rules(user, content.as_deref())?.global);
+            let mut rules = stored_rules(user, content.as_deref())?.global;
+            let ignored = read_data(&tx, localpart, "", IGNORED_USERS, true).await?;
+            silence(&mut rules, &ignored_in(user, ignored.as_deref()))?;
+            let rules = Arc::new(rules);
             self.rules.insert(head.as_ref(), localpart, &rules);
             found.push(Some(rules));
         }

@@ -21,18 +21,29 @@ impl Accounts {
     /// yet. The old room keeps them. Doing it again changes nothing.
     pub async fn follow_upgrade(&self, user: &UserId, old: &RoomId, new: &RoomId) -> Result<(), AccountError> {
         let localpart = self.local(user)?;
+        // One content per transaction: each has its own place in the log.
         self.store
-            .transact("accounts.follow_upgrade", |tx| async move {
+            .transact("accounts.follow_upgrade.tags", |tx| async move {
                 if let Some(tags) = read_data(&tx, localpart, old.as_str(), TAG, false).await?
                     && read_data(&tx, localpart, new.as_str(), TAG, false).await?.is_none()
                 {
                     write_data(&tx, localpart, new.as_str(), TAG, &tags).await?;
                 }
+                Ok::<_, AccountError>(())
+            })
+            .await?;
+        self.store
+            .transact("accounts.follow_upgrade.direct", |tx| async move {
                 if let Some(direct) = read_data(&tx, localpart, "", DIRECT, false).await?
                     && let Some(direct) = with_successor(&direct, old, new)?
                 {
                     write_data(&tx, localpart, "", DIRECT, &direct).await?;
                 }
+                Ok::<_, AccountError>(())
+            })
+            .await?;
+        self.store
+            .transact("accounts.follow_upgrade.rules", |tx| async move {
                 if let Some(content) = read_data(&tx, localpart, "", PUSH_RULES, false).await? {
                     let mut rules = stored_rules(user, Some(&content))?;
                     if copy_rules(&mut rules.global, old, new) {

@@ -10,8 +10,8 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    EventNid, Membership, RoomError, Rooms, audience::TimelineEvent, error::corrupt, keys, stored_event::LoadedEvent,
-    visibility::View,
+    EventNid, Membership, RoomError, Rooms, audience::TimelineEvent, error::corrupt, keys, relating::RelatesTo,
+    stored_event::LoadedEvent, visibility::View,
 };
 
 /// Who reads, and in which form.
@@ -23,17 +23,31 @@ pub struct Reader<'a> {
     pub device: Option<&'a DeviceId>,
     /// Whether events carry `room_id` (not inside `/sync`).
     pub with_room_id: bool,
+    /// Users whose messages the reader does not want to see
+    /// ([ignoring users](https://spec.matrix.org/v1.19/client-server-api/#ignoring-users)).
+    pub ignored: &'a [String],
 }
 
 impl<'a> Reader<'a> {
     /// A reader of everything but `/sync`.
     pub fn new(user: &'a UserId, device: Option<&'a DeviceId>) -> Self {
-        Self { user, device, with_room_id: true }
+        Self { user, device, with_room_id: true, ignored: &[] }
     }
 
     /// A reader of `/sync`, where events carry no room id.
     pub fn in_sync(user: &'a UserId, device: Option<&'a DeviceId>) -> Self {
-        Self { user, device, with_room_id: false }
+        Self { user, device, with_room_id: false, ignored: &[] }
+    }
+
+    /// The same reader, who ignores these users.
+    #[must_use]
+    pub fn ignoring(self, ignored: &'a [String]) -> Self {
+        Self { ignored, ..self }
+    }
+
+    /// Whether the reader ignores the event: a message of an ignored user.
+    pub(crate) fn ignores(&self, event: &hearth_protocol::Pdu) -> bool {
+        event.state_key.is_none() && self.ignored.iter().any(|ignored| *ignored == *event.sender.as_str())
     }
 }
 
@@ -52,6 +66,8 @@ enum Related {
 const MAX_REFERENCES: usize = 100;
 /// Edits or thread replies that are looked at for the latest visible one.
 const MAX_CANDIDATES: usize = 50;
+/// Events of a thread that are looked at for those that the reader ignores.
+const MAX_COUNTED: usize = 1000;
 
 impl Rooms {
     /// Serializes events of a timeline for a client, bundled aggregations included. The view must be that of the reader,
@@ -195,7 +211,7 @@ impl Rooms {
         {
             parts.push(format!("\"m.thread\":{thread}"));
         }
-        let references = self.references(tx, view, nid).await?;
+        let references = self.references(tx, view, reader, nid).await?;
         if !references.is_empty() {
             let chunk = serde_json::json!({ "chunk": references });
             parts.push(format!("\"m.reference\":{chunk}"));
@@ -207,14 +223,17 @@ impl Rooms {
     }
 
     /// The newest valid [replacement](https://spec.matrix.org/v1.19/client-server-api/#event-replacements):
-    /// same sender and type, neither side a state event, not redacted.
-    async fn latest_edit(
+    /// same sender and type, neither side a state event, not redacted, not an edit of an edit.
+    pub(crate) async fn latest_edit(
         &self,
         tx: &Transaction,
         view: &View,
         event: &LoadedEvent,
     ) -> Result<Option<(Versionstamp, LoadedEvent)>, RoomError> {
-        if event.pdu.state_key.is_some() || event.pdu.event_type == TimelineEventType::RoomRedaction {
+        if event.pdu.state_key.is_some()
+            || event.pdu.event_type == TimelineEventType::RoomRedaction
+            || RelatesTo::of(&event.pdu.content).is_some_and(|relation| relation.rel_type == "m.replace")
+        {
             return Ok(None);
         }
         let scan = keys::RELATION.scan((event.stored.nid, "m.replace")).snapshot().reverse().limit(MAX_CANDIDATES);
@@ -245,28 +264,49 @@ impl Rooms {
     ) -> Result<Option<String>, RoomError> {
         let nid = root.stored.nid;
         let Some(thread) = keys::THREAD.get_snapshot(tx, (root.stored.room, nid)).await? else { return Ok(None) };
-        let Some((at, latest)) = self.latest_in_thread(tx, view, nid).await? else { return Ok(None) };
+        let Some((at, latest)) = self.latest_in_thread(tx, view, reader, nid).await? else { return Ok(None) };
         let latest = Box::pin(self.write_event(tx, view, reader, &latest, &at, now, Related::WithoutThreads)).await?;
         let participated = view.user.is_some_and(|user| thread.participants.contains(&user));
         Ok(Some(format!(
             "{{\"count\":{},\"current_user_participated\":{participated},\"latest_event\":{}}}",
-            thread.count,
+            thread.count.saturating_sub(self.ignored_in_thread(tx, reader, nid).await?),
             latest.json().get(),
         )))
     }
 
-    /// The newest event in a thread that the reader may see and that is not redacted.
+    /// Events in a thread that the reader ignores, as far as they are looked at.
+    async fn ignored_in_thread(&self, tx: &Transaction, reader: &Reader<'_>, root: EventNid) -> Result<u64, RoomError> {
+        let mut ignored = Vec::new();
+        for user in reader.ignored {
+            ignored.extend(self.find_state_key(tx, user).await?);
+        }
+        let mut count = 0;
+        if !ignored.is_empty() {
+            let scan = keys::RELATION.scan((root, "m.thread")).snapshot().reverse().limit(MAX_COUNTED);
+            for (_, relation) in scan.all(tx).await? {
+                if ignored.contains(&relation.sender)
+                    && keys::REDACTION.get_snapshot(tx, (relation.event,)).await?.is_none()
+                {
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// The newest event in a thread that the reader may see, does not ignore, and that is not redacted.
     async fn latest_in_thread(
         &self,
         tx: &Transaction,
         view: &View,
+        reader: &Reader<'_>,
         root: EventNid,
     ) -> Result<Option<(Versionstamp, LoadedEvent)>, RoomError> {
         let scan = keys::RELATION.scan((root, "m.thread")).snapshot().reverse().limit(MAX_CANDIDATES);
         for ((.., at), relation) in scan.all(tx).await? {
             if view.can_see_message(&at) {
                 let event = self.load_event(tx, relation.event).await?;
-                if event.redaction.is_none() {
+                if event.redaction.is_none() && !reader.ignores(&event.pdu) {
                     return Ok(Some((at, event)));
                 }
             }
@@ -279,6 +319,7 @@ impl Rooms {
         &self,
         tx: &Transaction,
         view: &View,
+        reader: &Reader<'_>,
         event: EventNid,
     ) -> Result<Vec<serde_json::Value>, RoomError> {
         let mut references = Vec::new();
@@ -287,7 +328,7 @@ impl Rooms {
         {
             if view.can_see_message(&at) {
                 let event = self.load_event(tx, relation.event).await?;
-                if event.redaction.is_none() {
+                if event.redaction.is_none() && !reader.ignores(&event.pdu) {
                     references.push(serde_json::json!({ "event_id": event.pdu.event_id }));
                 }
             }

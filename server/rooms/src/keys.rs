@@ -11,6 +11,7 @@ use crate::{
     snapshots::{BlockId, Snapshot, SnapshotId},
 };
 
+use crate::records::{ReportRecord, SearchEntry, SearchRecord};
 keyspace! {
     database "rooms";
 
@@ -131,5 +132,15 @@ keyspace! {
     /// Where a user last sent into a room, by thread (`0` outside of threads): what is older counts as read.
     SENT "sent": (user: StateKeyNid, room: RoomNid, thread: EventNid) => Versionstamp;
     /// Unread events of a user.
+    /// What users reported to the administrator, in the order of arrival.
+    REPORT "report": (at: Versionstamp) => ReportRecord;
+    /// Number of reports (one key, `0`).
+    REPORTS "reports": (zero: u64) => u64;
+    /// The search index: the events in which a word stands.
+    SEARCH_WORD "search_word": (room: RoomNid, word: String, at: Versionstamp) => SearchEntry;
+    /// The words by which an event is found.
+    SEARCH_EVENT "search_event": (room: RoomNid, event: EventNid) => SearchRecord;
+    /// The last event of a room's timeline that the search index knows.
+    SEARCH_POSITION "search_position": (room: RoomNid) => Versionstamp;
     NOTIFICATION "notification": (user: StateKeyNid, room: RoomNid, at: Versionstamp) => Notification;
 }

@@ -17,6 +17,7 @@ pub mod audience;
 #[cfg(test)]
 mod audience_tests;
 mod blocking;
+mod by_time;
 mod cache;
 mod caches;
 pub mod check;
@@ -33,10 +34,10 @@ mod discoverable;
 mod error;
 pub mod event_filter;
 mod graph;
-mod histories;
 pub mod hierarchy;
 #[cfg(test)]
 mod hierarchy_tests;
+mod histories;
 mod ids;
 pub mod keys;
 mod lanes;
@@ -45,6 +46,7 @@ pub mod lookup;
 pub mod membership;
 #[cfg(test)]
 mod membership_tests;
+pub mod mutual;
 mod names;
 pub mod notifications;
 #[cfg(test)]
@@ -63,10 +65,12 @@ mod relating;
 pub mod relations;
 #[cfg(test)]
 mod relations_tests;
+pub mod reports;
 mod resolving;
 mod room_info;
 mod rooms;
 mod scan;
+pub mod search;
 pub mod send;
 #[cfg(test)]
 mod send_tests;
@@ -74,23 +78,23 @@ pub mod snapshots;
 mod special;
 pub mod state;
 mod stored_event;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 mod threads;
 pub mod timeline;
 #[cfg(test)]
 mod timeline_tests;
-pub mod summary;
 mod trimming;
 mod turns;
-mod view;
-pub mod visibility;
-#[cfg(test)]
-mod visibility_tests;
 pub mod upgrade;
 mod upgrade_contents;
 #[cfg(test)]
 mod upgrade_tests;
+mod view;
+pub mod visibility;
+#[cfg(test)]
+mod visibility_tests;
 mod writer;
 
 pub use cache::CacheStats;

@@ -271,9 +271,49 @@ hearth_store::msgpack_value!(
     StateChange,
     MembershipRecord,
     LocalMember,
+/// A word in an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SearchEntry {
+    /// The event.
+    pub event: EventNid,
+    /// Where in the content: 1 body, 2 name, 4 topic.
+    pub key: u64,
+    /// How often the word occurs there.
+    pub count: u64,
+    /// Number of words there.
+    pub total: u64,
+}
+
+/// What the search index knows of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SearchRecord {
+    /// The words, each once.
+    pub words: Vec<String>,
+}
+
+/// What a user reported to the administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportRecord {
+    /// Who reports.
+    pub reporter: String,
+    /// The room, for a report of a room or an event.
+    pub room_id: Option<String>,
+    /// The event.
+    pub event_id: Option<String>,
+    /// The user: the reported one, or the sender of the reported event.
+    pub user_id: Option<String>,
+    /// Why, in the reporter's words.
+    pub reason: String,
+    /// When it came, milliseconds since 1970.
+    pub received_ts: u64,
+}
+
     MembershipChange,
     RelationEntry,
     ThreadRecord,
     AliasRecord,
     Notification,
 );
+    ReportRecord,
+    SearchEntry,
+    SearchRecord,

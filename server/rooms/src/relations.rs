@@ -105,7 +105,9 @@ impl Rooms {
                     if event_type.is_some_and(|wanted| wanted != relation.event_type) {
                         continue;
                     }
-                    let Some(event) = self.visible_child(&tx, &view, relation.event, at).await? else { continue };
+                    let Some(event) = self.visible_child(&tx, &view, reader, relation.event, at).await? else {
+                        continue;
+                    };
                     if events.len() == limit {
                         page.next_batch = events.last().map(|last| {
                             if backward { Position::before(&last.at) } else { Position::after(&last.at) }.to_string()
@@ -158,7 +160,7 @@ impl Rooms {
                         }
                         let Some(at) = keys::EVENT_AT.get_snapshot(&tx, (root,)).await? else { continue };
                         let event = self.placed_event(&tx, root, at).await?;
-                        if !view.can_see(&event.at, &event.entry) {
+                        if !view.can_see(&event.at, &event.entry) || reader.ignores(&event.event.pdu) {
                             continue;
                         }
                         if events.len() == limit {
@@ -183,11 +185,14 @@ impl Rooms {
         &self,
         tx: &Transaction,
         view: &View,
+        reader: &Reader<'_>,
         event: EventNid,
         at: Versionstamp,
     ) -> Result<Option<TimelineEvent>, RoomError> {
         let event = self.placed_event(tx, event, at).await?;
-        let visible = event.event.redaction.is_none() && view.can_see(&event.at, &event.entry);
+        let visible = event.event.redaction.is_none()
+            && view.can_see(&event.at, &event.entry)
+            && !reader.ignores(&event.event.pdu);
         Ok(visible.then_some(event))
     }
 }

@@ -10,7 +10,7 @@ use ruma::{
     },
 };
 
-use super::{filtered::Filtered, reader};
+use super::{filtered::Filtered, ignored, reader};
 use crate::client::{ApiError, Args, ClientState, route};
 
 /// Notifications of a page when the client does not say, and at most.
@@ -25,7 +25,9 @@ pub(super) fn routes() -> Router<ClientState> {
 
 /// `GET /rooms/{roomId}/event/{eventId}`
 async fn event(state: ClientState, args: Args<get_event::Request>) -> Result<get_event::Response, ApiError> {
-    let event = state.rooms.event(&args.request.room_id, &reader(&args.session), &args.request.event_id).await?;
+    let ignored = ignored(&state, &args.session).await?;
+    let reader = reader(&args.session).ignoring(&ignored);
+    let event = state.rooms.event(&args.request.room_id, &reader, &args.request.event_id).await?;
     Ok(get_event::Response::new(event))
 }
 
@@ -34,9 +36,11 @@ async fn context(
     state: ClientState,
     args: Args<Filtered<get_context::Request>>,
 ) -> Result<get_context::Response, ApiError> {
-    let Filtered { request, filter } = args.request;
+    let Filtered { request, mut filter } = args.request;
     let limit = Some(request.limit.into());
-    let reader = reader(&args.session);
+    filter.ignored = ignored(&state, &args.session).await?;
+    let ignored = filter.ignored.clone();
+    let reader = reader(&args.session).ignoring(&ignored);
     let context = state.rooms.context(&request.room_id, &reader, &request.event_id, limit, &filter).await?;
     let mut response = get_context::Response::new();
     response.start = Some(context.start);
@@ -53,7 +57,9 @@ async fn messages(
     state: ClientState,
     args: Args<Filtered<get_messages::Request>>,
 ) -> Result<get_messages::Response, ApiError> {
-    let Filtered { request, filter } = args.request;
+    let Filtered { request, mut filter } = args.request;
+    let ignored = ignored(&state, &args.session).await?;
+    filter.ignored.clone_from(&ignored);
     let wanted = MessagesRequest {
         from: request.from,
         to: request.to,
@@ -61,7 +67,7 @@ async fn messages(
         limit: Some(request.limit.into()),
         filter,
     };
-    let page = state.rooms.messages(&request.room_id, &reader(&args.session), &wanted).await?;
+    let page = state.rooms.messages(&request.room_id, &reader(&args.session).ignoring(&ignored), &wanted).await?;
     let mut response = get_messages::Response::new();
     response.start = page.start;
     response.end = page.end;

@@ -15,7 +15,7 @@ use ruma::{
     serde::Raw,
 };
 
-use super::reader;
+use super::{ignored, reader};
 use crate::client::{ApiError, Args, ClientState, optional::Optional, route};
 
 pub(super) fn routes() -> Router<ClientState> {
@@ -92,7 +92,8 @@ async fn read(
     event_id: &EventId,
     wanted: &RelationsRequest,
 ) -> Result<RelationsPage, ApiError> {
-    Ok(state.rooms.relations(room_id, &reader(session), event_id, wanted).await?)
+    let ignored = ignored(state, session).await?;
+    Ok(state.rooms.relations(room_id, &reader(session).ignoring(&ignored), event_id, wanted).await?)
 }
 
 /// `GET /rooms/{roomId}/threads`
@@ -107,7 +108,9 @@ async fn threads(
         IncludeThreads::Participated => true,
         other => return Err(ApiError::invalid_param(format!("include is all or participated, not {other:?}."))),
     };
-    let page = state.rooms.threads(&room_id, &reader(&args.session), from.as_deref(), limit, participated).await?;
+    let ignored = ignored(&state, &args.session).await?;
+    let reader = reader(&args.session).ignoring(&ignored);
+    let page = state.rooms.threads(&room_id, &reader, from.as_deref(), limit, participated).await?;
     let mut response = get_threads::Response::new(page.chunk);
     response.next_batch = page.next_batch;
     Ok(response)

@@ -229,3 +229,123 @@ async fn summaries_and_trees() {
         assert_eq!(get(path, token).await.error(), expected, "{path}");
     }
 }
+
+#[tokio::test]
+async fn events_by_time_and_mutual_rooms() {
+    let server = Server::new().await;
+    let event = server.send("m.room.message", json!({ "body": "x" })).await;
+    let get = async |path: &str, token: &str| {
+        server.api.call(Method::GET, &format!("/_matrix/client/v1/{path}"), token, "").await
+    };
+    let path = format!("rooms/{}/timestamp_to_event", server.room);
+    let found = get(&format!("{path}?ts=9000000000000&dir=b"), &server.alice).await.json();
+    assert_eq!(found["event_id"], event);
+    assert!(found["origin_server_ts"].is_u64());
+    for (rest, token, expected) in [
+        ("?ts=9000000000000&dir=f", &server.alice, error(404, "M_NOT_FOUND")),
+        ("?ts=x&dir=f", &server.alice, error(400, "M_INVALID_PARAM")),
+        ("?ts=1&dir=x", &server.alice, error(400, "M_INVALID_PARAM")),
+        ("?ts=1", &server.alice, error(400, "M_MISSING_PARAM")),
+        ("?ts=1&dir=f", &server.bob, error(403, "M_FORBIDDEN")),
+        ("?ts=1&dir=f", &String::new(), error(401, "M_MISSING_TOKEN")),
+    ] {
+        assert_eq!(get(&format!("{path}{rest}"), token).await.error(), expected, "{rest}");
+    }
+
+    let of = |user: &str| format!("mutual_rooms?user_id={user}");
+    let none = json!({ "joined": [], "count": 0 });
+    assert_eq!(get(&of("@bob:example.org"), &server.alice).await.json(), none);
+    server.join("bob").await;
+    let one = json!({ "joined": [server.room], "count": 1 });
+    assert_eq!(get(&of("@bob:example.org"), &server.alice).await.json(), one);
+    assert_eq!(get(&of("@alice:example.org"), &server.bob).await.json(), one);
+    assert_eq!(get(&of("@nobody:example.com"), &server.bob).await.json(), none);
+    for (rest, token, expected) in [
+        ("mutual_rooms", &server.alice, error(400, "M_MISSING_PARAM")),
+        ("mutual_rooms?user_id=bob", &server.alice, error(400, "M_INVALID_PARAM")),
+        ("mutual_rooms?user_id=@alice:example.org", &server.alice, error(400, "M_INVALID_PARAM")),
+        ("mutual_rooms?user_id=@bob:example.org&from=junk", &server.alice, error(400, "M_INVALID_PARAM")),
+        ("mutual_rooms?user_id=@bob:example.org", &String::new(), error(401, "M_MISSING_TOKEN")),
+    ] {
+        assert_eq!(get(rest, token).await.error(), expected, "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn ignored_users_are_not_seen() {
+    let server = Server::new().await;
+    server.join("bob").await;
+    let bob = UserId::parse("@bob:example.org").unwrap();
+    let root = server.send("m.room.message", json!({ "body": "root" })).await;
+    let relates = |kind: &str| json!({ "rel_type": kind, "event_id": root });
+    let draft = |event_type: &str, state_key: Option<&str>, content: Value| hearth_rooms::send::Draft {
+        event_type: event_type.into(),
+        state_key: state_key.map(str::to_owned),
+        content: serde_json::value::to_raw_value(&content).unwrap(),
+        redacts: None,
+        transaction: None,
+        timestamp: None,
+    };
+    let by_bob = [
+        draft("m.room.message", None, json!({ "body": "noise" })),
+        draft("m.room.message", None, json!({ "body": "in thread", "m.relates_to": relates("m.thread") })),
+        draft("x.reference", None, json!({ "m.relates_to": relates("m.reference") })),
+        draft("m.room.member", Some("@bob:example.org"), json!({ "membership": "join", "displayname": "Loud" })),
+    ];
+    for draft in by_bob {
+        server.api.state.rooms.send(&server.room, &bob, draft).await.unwrap();
+    }
+    server.send("m.room.message", json!({ "body": "mine", "m.relates_to": relates("m.thread") })).await;
+    let read = async || {
+        let page = server.get(&server.alice, "messages?dir=b&limit=100").await;
+        let senders = page["chunk"].as_array().unwrap().iter();
+        let heard =
+            senders.clone().filter(|event| event["sender"] == "@bob:example.org" && event.get("state_key").is_none());
+        let state = senders.filter(|event| event["sender"] == "@bob:example.org" && event.get("state_key").is_some());
+        let context = server.get(&server.alice, &format!("context/{root}?limit=100")).await;
+        let after = context["events_after"].as_array().unwrap().len();
+        let v1 = format!("/_matrix/client/v1/rooms/{}/relations/{root}", server.room);
+        let related = server.api.call(Method::GET, &v1, &server.alice, "").await.json();
+        let event = server.get(&server.alice, &format!("event/{root}")).await;
+        let bundled = &event["unsigned"]["m.relations"];
+        let references = bundled["m.reference"]["chunk"].as_array().map_or(0, Vec::len);
+        let count = bundled["m.thread"]["count"].as_u64().unwrap();
+        (heard.count(), state.count(), after, related["chunk"].as_array().unwrap().len(), references, count)
+    };
+    assert_eq!(read().await, (3, 2, 5, 3, 1, 2));
+    let list = json!({ "ignored_users": { "@bob:example.org": {} } });
+    let path = "/_matrix/client/v3/user/@alice:example.org/account_data/m.ignored_user_list";
+    assert_eq!(server.api.call(Method::PUT, path, &server.alice, list.to_string()).await.status, 200);
+    assert_eq!(read().await, (0, 2, 2, 1, 0, 1));
+}
+
+#[tokio::test]
+async fn searches() {
+    let server = Server::new().await;
+    let event = server.send("m.room.message", json!({ "body": "Martians and men" })).await;
+    let path = "/_matrix/client/v3/search";
+    let search = async |path: &str, token: &str, body: &Value| {
+        server.api.call(Method::POST, path, token, body.to_string()).await
+    };
+    let criteria = |room_events: Value| json!({ "search_categories": { "room_events": room_events } });
+    let found = search(path, &server.alice, &criteria(json!({ "search_term": "men" }))).await.json();
+    let found = &found["search_categories"]["room_events"];
+    assert_eq!((&found["count"], &found["highlights"]), (&json!(1), &json!(["men"])));
+    assert_eq!(found["results"][0]["result"]["event_id"], event);
+    assert_eq!(found["results"][0]["result"]["room_id"], server.room.as_str());
+    let nothing = search(path, &server.bob, &criteria(json!({ "search_term": "men" }))).await.json();
+    assert_eq!(nothing["search_categories"]["room_events"]["results"], json!([]));
+    let none = search(path, &server.bob, &json!({ "search_categories": {} })).await.json();
+    assert_eq!(none, json!({ "search_categories": {} }));
+    let good = criteria(json!({ "search_term": "x" }));
+    for (path, token, body, expected) in [
+        (path, &server.alice, json!({}), error(400, "M_BAD_JSON")),
+        (path, &server.alice, criteria(json!({})), error(400, "M_BAD_JSON")),
+        (path, &server.alice, criteria(json!({ "search_term": "x", "keys": ["x"] })), error(400, "M_BAD_JSON")),
+        (path, &server.alice, criteria(json!({ "search_term": "x", "order_by": "x" })), error(400, "M_BAD_JSON")),
+        ("/_matrix/client/v3/search?next_batch=junk", &server.alice, good.clone(), error(400, "M_INVALID_PARAM")),
+        (path, &String::new(), good, error(401, "M_MISSING_TOKEN")),
+    ] {
+        assert_eq!(search(path, token, &body).await.error(), expected, "{body}");
+    }
+}

@@ -1,9 +1,11 @@
-//! Requests that change rooms: create, join and leave, send, state, redact, aliases, upgrade.
+//! Requests that change rooms: create, join and leave, send, state, redact, aliases, upgrade;
+//! and reports.
 
 mod create;
 mod directory;
 mod events;
 mod membership;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -22,6 +24,7 @@ pub(super) fn routes() -> Router<ClientState> {
         .merge(events::routes())
         .merge(membership::routes())
         .merge(directory::routes())
+        .merge(reports::routes())
         .merge(upgrade::routes())
 }
 

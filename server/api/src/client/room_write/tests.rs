@@ -204,3 +204,35 @@ async fn upgrades() {
     server.post(&format!("/rooms/{new}/join"), bob, json!({})).await;
     assert_eq!(server.ok(Method::GET, &tag(&new), bob, json!({})).await["tags"], json!({ "u.pub": {} }));
 }
+
+#[tokio::test]
+async fn reports() {
+    let server = Server::new().await;
+    let (alice, bob) = (&server.alice, &server.bob);
+    let room = server.create(json!({ "preset": "public_chat" })).await;
+    server.post(&format!("/join/{room}"), bob, json!({})).await;
+    let message = server.put(&format!("/rooms/{room}/send/m.room.message/1"), alice, json!({ "body": "x" })).await;
+    let message = message["event_id"].as_str().unwrap();
+    let why = json!({ "reason": "bad" });
+    for path in [format!("/rooms/{room}/report/{message}"), format!("/rooms/{room}/report")] {
+        assert_eq!(server.post(&path, bob, why.clone()).await, json!({}));
+    }
+    server.post("/users/@alice:example.org/report", bob, why.clone()).await;
+    server.post(&format!("/rooms/{room}/report/{message}"), bob, json!({ "score": -100 })).await;
+    let kept = server.api.state.rooms.reports(None, 10).await.unwrap();
+    assert_eq!(kept.len(), 4);
+    assert_eq!((kept[3].reason.as_str(), kept[3].event_id.as_ref().unwrap().as_str()), ("bad", message));
+    assert_eq!((kept[0].reason.as_str(), kept[1].user_id.as_ref().unwrap().as_str()), ("", "@alice:example.org"));
+    server.post(&format!("/rooms/{room}/leave"), bob, json!({})).await;
+    for (path, token, body, expected) in [
+        (format!("/rooms/{room}/report/{message}"), bob, &why, error(404, "M_NOT_FOUND")),
+        (format!("/rooms/{room}/report/$no"), alice, &why, error(404, "M_NOT_FOUND")),
+        ("/rooms/!no:example.org/report".to_owned(), alice, &why, error(404, "M_NOT_FOUND")),
+        ("/users/@no:example.org/report".to_owned(), alice, &why, error(404, "M_NOT_FOUND")),
+        ("/users/@no:example.com/report".to_owned(), alice, &why, error(404, "M_NOT_FOUND")),
+        ("/users/@alice:example.org/report".to_owned(), bob, &json!({}), error(400, "M_BAD_JSON")),
+        (format!("/rooms/{room}/report"), &String::new(), &why, error(401, "M_MISSING_TOKEN")),
+    ] {
+        assert_eq!(server.call(Method::POST, &path, token, body).await.error(), expected, "{path}");
+    }
+}
