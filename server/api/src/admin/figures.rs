@@ -406,7 +406,7 @@ impl Figures {
             let newest = jobs.list(&failed, &SHOWN).await?.jobs.into_iter().next();
             failure = newest.map(|job| job.last_error.unwrap_or_default());
         }
-        let glance = backups.glance().await;
+        let glance = backups.glance();
         let backups = BackupFigures {
             newest_at: glance.and_then(|glance| glance.newest),
             files: glance.map_or(0, |glance| glance.files),

@@ -23,6 +23,7 @@ mod error;
 mod figures;
 mod guard;
 mod job;
+mod known;
 pub mod logs;
 mod process;
 mod state;

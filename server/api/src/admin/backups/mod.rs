@@ -6,8 +6,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::future::BoxFuture;
@@ -17,13 +17,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::work::Works;
 pub(super) use self::work::{StartError, What, Work, WorkState, WorkSummary};
-use super::clock::unix_millis;
+use super::{clock::unix_millis, known::Known};
 
 mod restore;
 mod work;
 
 /// The list of files is read again after this.
-const LIST_FRESH: Duration = Duration::from_secs(60);
+const LIST_FRESH: Duration = Duration::from_mins(1);
 
 /// How this installation makes backups; the binary knows its configuration.
 pub trait BackupMaker: Send + Sync {
@@ -62,16 +62,16 @@ struct Inner {
     works: Arc<Works>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// The newest list, for the overview.
-    listed: Mutex<Option<(Instant, Listed)>>,
+    /// The newest look at the folder, for the overview.
+    listed: Known<Listed>,
 }
 
 /// What the overview says of the backups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Listed {
     /// When the newest readable backup of this server was made, Unix milliseconds.
     pub(super) newest: Option<u64>,
-    /// When somebody first looked, Unix milliseconds.
+    /// How many files there are, readable or not.
     pub(super) files: u64,
 }
 
@@ -79,12 +79,22 @@ impl Backups {
     /// Works on what `settings` name until `stop`.
     pub(super) fn new(settings: BackupSettings, store: Store, stop: CancellationToken) -> Self {
         let (works, tasks) = (Arc::default(), TaskTracker::new());
-        Self(Arc::new(Inner { settings, store, works, tasks, stop, listed: Mutex::default() }))
+        Self(Arc::new(Inner { settings, store, works, tasks, stop, listed: Known::default() }))
     }
 
-    /// Waits for the end, then for what is still under way; it is cut off and leaves nothing half done.
+    /// Looks at the folder when somebody wants to know, until the end; then waits for what is still under way, which is
+    /// cut off and leaves nothing half done.
     pub(super) async fn run(&self) {
-        self.0.stop.cancelled().await;
+        let look = async {
+            loop {
+                self.0.listed.wanted().await;
+                if let Err(error) = self.list().await {
+                    tracing::debug!(%error, "the folder of backups cannot be read");
+                    self.0.listed.set(Listed::default());
+                }
+            }
+        };
+        self.0.stop.run_until_cancelled(look).await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -97,29 +107,19 @@ impl Backups {
     pub(super) async fn list(&self) -> Result<Vec<BackupFile>, ArchiveError> {
         let folder = self.0.settings.folder.clone();
         let files = blocking(move || hearth_archive::list(&folder)).await?;
-        let newest = files.iter().filter_map(|file| made_at(file)).max();
-        *self.listed() = Some((Instant::now(), Listed { newest, files: files.len() as u64 }));
+        let newest = files.iter().filter_map(made_at).max();
+        self.0.listed.set(Listed { newest, files: files.len() as u64 });
         Ok(files)
     }
 
-    /// What was found when the folder was last looked at, which is at most a minute ago.
-    pub(super) async fn glance(&self) -> Option<Listed> {
-        let known = *self.listed();
-        if let Some((at, listed)) = known
-            && at.elapsed() < LIST_FRESH
-        {
-            return Some(listed);
-        }
-        if self.list().await.is_err() {
-            // Not asked for again at once: a folder that hangs or is refused stays so for a while.
-            *self.listed() = Some((Instant::now(), Listed { newest: None, files: 0 }));
-        }
-        self.listed().map(|(_, listed)| listed)
+    /// What was found when the folder was last looked at, about a minute ago at most; never waits.
+    pub(super) fn glance(&self) -> Option<Listed> {
+        self.0.listed.get(LIST_FRESH)
     }
 
     /// The folder has changed.
-    pub(super) fn forget(&self) {
-        *self.listed() = None;
+    pub(super) fn changed(&self) {
+        self.0.listed.ask();
     }
 
     /// The file of the backup called `name`; `None` where the folder holds no such one. A name is a file's name alone and
@@ -133,17 +133,17 @@ impl Backups {
         metadata.is_file().then_some(path)
     }
 
-    /// Deletes a backup. `false` where there is none of that name, or something is being done to it.
+    /// Deletes the backup that [`Self::find`] has found.
     pub(super) async fn delete(&self, path: &Path) -> std::io::Result<()> {
         tokio::fs::remove_file(path).await?;
-        self.forget();
+        self.changed();
         Ok(())
     }
 
     /// Verifies a backup in the background.
     pub(super) fn verify(&self, name: String, path: PathBuf) -> Result<Work, StartError> {
         let maker = self.0.settings.maker.clone();
-        self.start(What::Verify { name }, move |progress, _| async move {
+        self.start(What::Verify { name }, move |progress| async move {
             let passphrase = maker.passphrase()?;
             let summary = hearth_archive::verify(&path, passphrase.as_ref(), &progress).await;
             summary.map(|summary| WorkSummary::from(&summary)).map_err(|error| error.to_string())
@@ -155,14 +155,14 @@ impl Backups {
         let maker = self.0.settings.maker.clone();
         let store = self.0.store.clone();
         let backups = self.clone();
-        self.start(What::Write { path: path.clone() }, move |progress, _| async move {
+        self.start(What::Write { path: path.clone() }, move |progress| async move {
             let passphrase = match passphrase {
                 Some(passphrase) => Some(passphrase),
                 None => maker.passphrase()?,
             };
             let options = maker.options(passphrase)?;
             let summary = backup(&store, &path, options, &progress).await;
-            backups.forget();
+            backups.changed();
             summary.map(|summary| WorkSummary::from(&summary)).map_err(|error| error.to_string())
         })
     }
@@ -184,24 +184,39 @@ impl Backups {
 
     fn start<F, Fut>(&self, what: What, body: F) -> Result<Work, StartError>
     where
-        F: FnOnce(Progress, CancellationToken) -> Fut,
+        F: FnOnce(Progress) -> Fut,
         Fut: Future<Output = Result<WorkSummary, String>> + Send + 'static,
     {
         let started = self.0.works.begin(what, self.0.stop.child_token())?;
         let (id, cancel) = (started.id, started.cancel.clone());
-        let body = body(started.progress.clone(), cancel.clone());
-        let works = self.0.works.clone();
+        let body = body(started.progress.clone());
+        let mut ending = Ending { works: self.0.works.clone(), id, outcome: Some(Err("It broke off.".to_owned())) };
         let span = tracing::info_span!("backup_work", id);
         let task = async move {
             let outcome = cancel.run_until_cancelled(body).await;
-            works.end(id, outcome, unix_millis());
+            ending.is(outcome);
         };
         self.0.tasks.spawn(tracing::Instrument::instrument(task, span));
         Ok(started.work)
     }
+}
 
-    fn listed(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Listed)>> {
-        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner)
+/// Notes how something ended, also where it panicked.
+struct Ending {
+    works: Arc<Works>,
+    id: u64,
+    outcome: Option<Result<WorkSummary, String>>,
+}
+
+impl Ending {
+    fn is(&mut self, outcome: Option<Result<WorkSummary, String>>) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.works.end(self.id, self.outcome.take(), unix_millis());
     }
 }
 

@@ -15,7 +15,7 @@ use hearth_store::{Health, Store, StoreError, TableInfo};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::unix_millis;
+use super::{clock::unix_millis, known::Known};
 pub(super) use disk::DiskSpace;
 pub(super) use growth::Growth;
 pub(super) use health::{StorageHealth, StorageState};
@@ -34,7 +34,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const HOURS_KEPT: u64 = 7 * 24;
 const DAYS_KEPT: u64 = 3 * 365;
 /// How often a sample is taken; the newest one of an hour and of a day stays.
-const SAMPLE_EVERY: Duration = Duration::from_secs(15 * 60);
+const SAMPLE_EVERY: Duration = Duration::from_mins(15);
 /// How old the known room on the disk may be.
 const DISK_FRESH: Duration = Duration::from_secs(30);
 /// How old the known health may be.
@@ -42,11 +42,11 @@ const HEALTH_FRESH: Duration = Duration::from_secs(5);
 /// How long the engine may take to say how it is before a page goes on without.
 const HEALTH_WAIT: Duration = Duration::from_secs(6);
 /// A measurement by itself comes no sooner after the last one than this, and than a hundred times what that one took.
-const MEASURE_REST: Duration = Duration::from_secs(15 * 60);
+const MEASURE_REST: Duration = Duration::from_mins(15);
 /// One that a person asks for comes no sooner than this.
 const MEASURE_REST_ASKED: Duration = Duration::from_secs(10);
 /// A measurement gives up counting after this.
-const MEASURE_LIMIT: Duration = Duration::from_secs(120);
+const MEASURE_LIMIT: Duration = Duration::from_mins(2);
 
 /// What the monitor cannot know by itself.
 #[derive(Debug, Clone)]
@@ -71,27 +71,6 @@ struct Inner {
     wanted: Notify,
     disk: Known<Option<DiskSpace>>,
     health: Known<Health>,
-}
-
-/// Something that takes a while to find out. Who asks gets what is known; a task beside finds it out anew when that is old.
-#[derive(Default)]
-struct Known<T> {
-    newest: Mutex<Option<(Instant, T)>>,
-    wanted: Notify,
-}
-
-impl<T: Clone> Known<T> {
-    fn get(&self, fresh: Duration) -> Option<T> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest.as_ref().is_none_or(|(at, _)| at.elapsed() > fresh) {
-            self.wanted.notify_one();
-        }
-        newest.as_ref().map(|(_, value)| value.clone())
-    }
-
-    fn set(&self, value: T) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), value));
-    }
 }
 
 #[derive(Default)]
@@ -302,14 +281,14 @@ impl StorageMonitor {
 
     async fn watch_disk(&self) {
         loop {
-            self.0.disk.wanted.notified().await;
+            self.0.disk.wanted().await;
             self.look_at_disk().await;
         }
     }
 
     async fn watch_health(&self) {
         loop {
-            self.0.health.wanted.notified().await;
+            self.0.health.wanted().await;
             self.health().await;
         }
     }
