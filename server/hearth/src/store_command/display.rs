@@ -95,27 +95,29 @@ impl Display {
 
 fn line(figures: ProgressFigures, since: Duration, bar: bool) -> String {
     let ProgressFigures { phase, keys, bytes, total_bytes } = figures;
-    let mut text = format!("{:<10}", phase.name());
-    if let Some(total) = total_bytes {
-        let part = (bytes as f64 / total as f64).min(1.0);
-        if bar {
-            let full = (part * BAR as f64) as usize;
-            text += &format!(" [{}{}]", "#".repeat(full), " ".repeat(BAR - full));
-        }
-        text += &format!(" {:3.0} %", part * 100.0);
-    }
-    text += &format!("  {}, {keys} entries", size(bytes));
-    if since >= Duration::from_secs(1) {
-        text += &format!(", {}/s", size((bytes as f64 / since.as_secs_f64()) as u64));
-    }
-    text
+    let part = total_bytes.map_or_else(String::new, |total| {
+        // In 1000ths, in whole numbers.
+        let part = (bytes.saturating_mul(1000) / total.max(1)).min(1000) as usize;
+        let full = part * BAR / 1000;
+        let bar = if bar { format!(" [{}{}]", "#".repeat(full), " ".repeat(BAR - full)) } else { String::new() };
+        format!("{bar} {:3} %", part / 10)
+    });
+    let rate =
+        if since >= Duration::from_secs(1) { format!(", {}/s", per_second(bytes, since)) } else { String::new() };
+    format!("{:<10}{part}  {}, {keys} entries{rate}", phase.name(), size(bytes))
+}
+
+/// So much of something in a second.
+fn per_second(bytes: u64, took: Duration) -> String {
+    let milliseconds = took.as_millis().max(1);
+    size(u64::try_from(u128::from(bytes) * 1000 / milliseconds).unwrap_or(u64::MAX))
 }
 
 /// `12 entries, 3.4 MB in 0.5 s (24 entries/s, 6.8 MB/s)`
 pub(super) fn throughput(keys: u64, bytes: u64, took: Duration) -> String {
     let seconds = took.as_secs_f64().max(0.001);
-    let rate = size((bytes as f64 / seconds) as u64);
-    format!("{keys} entries, {} in {seconds:.1} s ({:.0} entries/s, {rate}/s)", size(bytes), keys as f64 / seconds)
+    let (rate, bytes) = (per_second(bytes, took), size(bytes));
+    format!("{keys} entries, {bytes} in {seconds:.1} s ({:.0} entries/s, {rate}/s)", keys as f64 / seconds)
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Story {
             }
             Step::Alias => {
                 let alias = ruma::RoomAliasId::parse(format!("#a{}:example.org", number % 3)).unwrap();
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     let _ = self.rooms.create_alias(&alias, &self.room, &user(name)).await;
                 } else {
                     let _ = self.rooms.delete_alias(&alias, &user(name), number % 4 == 1).await;
