@@ -34,6 +34,7 @@ struct Author {
     key: SigningKey,
     room_id: Option<OwnedRoomId>,
     depth: u64,
+    last: Option<OwnedEventId>,
 }
 
 impl Author {
@@ -47,13 +48,14 @@ impl Author {
             content: to_raw_value(content).expect("JSON"),
             redacts: None,
             origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::new(1_700_000_000_000 + self.depth).expect("a time")),
-            prev_events: Vec::new(),
+            prev_events: self.last.take().into_iter().collect(),
             auth_events: auth.to_vec(),
             depth: self.depth,
             named: Named::default(),
         }
         .sign(&self.version, &self.key)
         .expect("an event");
+        self.last = Some(pdu.event_id.clone());
         self.room_id.get_or_insert_with(|| pdu.room_id.clone());
         pdu
     }
@@ -87,7 +89,7 @@ async fn main() {
     let version = RoomVersion::get(&RoomVersionId::V11).expect("it is known");
     let (key, _) = SigningKey::generate(owned_server_name!("remote"));
     let room_id = Some("!large:remote".try_into().expect("a room id"));
-    let mut author = Author { version: version.clone(), key, room_id, depth: 0 };
+    let mut author = Author { version: version.clone(), key, room_id, depth: 0, last: None };
     let alice = "@alice:remote";
     let join = |name: &str| json!({ "membership": "join", "displayname": name });
     let create = author.event(alice, "m.room.create", "", &json!({ "room_version": "11" }), &[]);
@@ -139,14 +141,24 @@ async fn main() {
         .finish_join(&staging, &state, &verified(join), &|progress| {
             if progress.done == progress.of {
                 let memory = memory();
-                println!("{:?}: {} after {:.1} s, memory {memory:?} MB", progress.step, progress.of, begin.elapsed().as_secs_f64());
+                println!(
+                    "{:?}: {} after {:.1} s, memory {memory:?} MB",
+                    progress.step,
+                    progress.of,
+                    begin.elapsed().as_secs_f64()
+                );
             }
         })
         .await
         .expect("joins");
-    let joined = rooms.joined_members(&room_id, &UserId::parse(local).expect("a user id")).await.expect("is joined").len();
+    let joined =
+        rooms.joined_members(&room_id, &UserId::parse(local).expect("a user id")).await.expect("is joined").len();
     assert_eq!(joined, members + 2);
-    println!("joined; {:.0} bytes on disk per event; memory (now, most) {:?} MB", store.stats().disk_bytes as f64 / events as f64, memory());
+    println!(
+        "joined; {:.0} bytes on disk per event; memory (now, most) {:?} MB",
+        store.stats().disk_bytes as f64 / events as f64,
+        memory()
+    );
     rooms.close().await;
     store.close().await;
 }

@@ -20,6 +20,16 @@ use crate::{
 /// How many chains an event tries to continue before it begins one of its own.
 const TRIES: usize = 3;
 
+/// What a transaction wrote of the chain cover so far, so that it need not be read again.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    places: HashMap<EventNid, GraphRecord>,
+    /// The last places of chains.
+    ends: HashMap<u64, u64>,
+    /// How far chains go in others.
+    reach: HashMap<u64, HashMap<u64, u64>>,
+}
+
 impl Rooms {
     /// Where an event stands in the graph.
     pub(crate) async fn graph(
@@ -55,11 +65,12 @@ impl Rooms {
         room: RoomNid,
         event: EventNid,
         mut record: GraphRecord,
+        fresh: &mut Fresh,
     ) -> Result<GraphRecord, RoomError> {
         if let Some(known) = GRAPH.get(tx, (room, event)).await? {
             (record.chain, record.sequence) = (known.chain, known.sequence);
         }
-        self.cover_place(tx, room, event, record).await
+        self.cover_place(tx, room, event, record, fresh).await
     }
 
     /// [`Self::write_place`] of an event that has none so far.
@@ -69,11 +80,13 @@ impl Rooms {
         room: RoomNid,
         event: EventNid,
         mut record: GraphRecord,
+        fresh: &mut Fresh,
     ) -> Result<GraphRecord, RoomError> {
         if record.effect().is_some() && record.chain == 0 {
-            (record.chain, record.sequence) = self.cover(tx, room, event, &record).await?;
+            (record.chain, record.sequence) = self.cover(tx, room, event, &record, fresh).await?;
         }
         GRAPH.set(tx, (room, event), &record);
+        fresh.places.insert(event, record.clone());
         Ok(record)
     }
 
@@ -84,41 +97,56 @@ impl Rooms {
         room: RoomNid,
         event: EventNid,
         record: &GraphRecord,
+        fresh: &mut Fresh,
     ) -> Result<(u64, u64), RoomError> {
         let mut reached: HashMap<u64, u64> = HashMap::new();
         let mut candidates = Vec::with_capacity(record.auth.len());
         for auth in &record.auth {
-            let auth = self.graph(tx, room, *auth).await?;
-            if auth.chain == 0 {
+            let (chain, sequence, state) = match fresh.places.get(auth) {
+                Some(auth) => (auth.chain, auth.sequence, auth.state),
+                None => {
+                    let auth = self.graph(tx, room, *auth).await?;
+                    (auth.chain, auth.sequence, auth.state)
+                }
+            };
+            if chain == 0 {
                 continue;
             }
-            let place = reached.entry(auth.chain).or_default();
-            *place = (*place).max(auth.sequence);
-            candidates.push((auth.state == record.state, auth.sequence, auth.chain));
+            let place = reached.entry(chain).or_default();
+            *place = (*place).max(sequence);
+            candidates.push((state == record.state, sequence, chain));
         }
         // Best the predecessor of the same entry, then whatever is long.
         candidates.sort_unstable_by(|one, two| two.cmp(one));
         let mut place = (event.0, 1);
         for (_, sequence, chain) in candidates.into_iter().take(TRIES) {
-            if CHAIN.get(tx, (room, chain, sequence + 1)).await?.is_none() {
+            let is_end = match fresh.ends.get(&chain) {
+                Some(end) => *end == sequence,
+                None => CHAIN.get(tx, (room, chain, sequence + 1)).await?.is_none(),
+            };
+            if is_end {
                 place = (chain, sequence + 1);
                 break;
             }
         }
         let (chain, sequence) = place;
         // What the event before it in the chain reaches need not be said again.
-        let mut known: HashMap<u64, u64> = HashMap::new();
-        if sequence > 1 {
+        let mut known = fresh.reach.remove(&chain).unwrap_or_default();
+        if sequence > 1 && !fresh.ends.contains_key(&chain) {
             for ((.., to), target) in CHAIN_LINK.scan((room, chain)).snapshot().all(tx).await? {
                 let known = known.entry(to).or_default();
                 *known = (*known).max(target);
             }
         }
         for (to, target) in reached {
-            if to != chain && known.get(&to).is_none_or(|known| *known < target) {
+            let known = known.entry(to).or_default();
+            if to != chain && *known < target {
+                *known = target;
                 CHAIN_LINK.set(tx, (room, chain, sequence, to), &target);
             }
         }
+        fresh.ends.insert(chain, sequence);
+        fresh.reach.insert(chain, known);
         CHAIN.set(tx, (room, chain, sequence), &event);
         Ok(place)
     }
@@ -137,6 +165,7 @@ impl RoomWriter<'_> {
             None => snapshots.create(&tx, room, self.tuples().await?).await?,
         };
         let mut places = Vec::with_capacity(appended.len());
+        let mut fresh = Fresh::default();
         for event in appended {
             let nid = event.event.nid;
             let (before, after) = match event.states {
@@ -167,8 +196,8 @@ impl RoomWriter<'_> {
                 sequence: 0,
             };
             let record = match event.states {
-                States::AtTheEnd => self.rooms.cover_place(&tx, room, nid, record).await?,
-                States::Resolved { .. } => self.rooms.write_place(&tx, room, nid, record).await?,
+                States::AtTheEnd => self.rooms.cover_place(&tx, room, nid, record, &mut fresh).await?,
+                States::Resolved { .. } => self.rooms.write_place(&tx, room, nid, record, &mut fresh).await?,
             };
             places.push((nid, record));
             state = after;

@@ -6,12 +6,13 @@ use crate::{
     ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
     records::{
         AliasRecord, EventRecord, GraphRecord, InboundRecord, LocalMember, MembershipChange, MembershipRecord,
-        Notification, RelationEntry, ResolvedRecord, RoomRecord, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
+        Notification, RelationEntry, ResolvedRecord, RoomRecord, StagedEvent, StagedJoin, StateChange,
+        StreamEntry, ThreadRecord, TimelineEntry,
     },
     snapshots::{BlockId, Snapshot, SnapshotId},
 };
-
 use crate::records::{ReportRecord, SearchEntry, SearchRecord};
+
 keyspace! {
     database "rooms";
 
@@ -79,6 +80,11 @@ keyspace! {
     /// How many wait.
     INBOUND_COUNT "inbound_count": (room: RoomNid) => u64;
 
+    /// Joins of rooms that are not known yet, with their checkpoints.
+    STAGED_JOIN "staged_join": (room_id: String) => StagedJoin;
+    /// The events that such a join has stored.
+    STAGED "staged": (room: RoomNid, event: EventNid) => StagedEvent;
+
     /// The state before an event.
     STATE_BEFORE "state_before": (room: RoomNid, event: EventNid) => SnapshotId;
     /// Lists of blocks; the id comes from the content (see `snapshots`).
@@ -126,12 +132,6 @@ keyspace! {
     ROOM_ALIAS "room_alias": (room: RoomNid, alias: String) => ();
     /// Rooms that this server's users may not join, and since when (milliseconds since 1970).
     BLOCKED "blocked": (room_id: String) => u64;
-    /// Rooms in the public directory.
-    PUBLISHED "published": (room: RoomNid) => ();
-
-    /// Where a user last sent into a room, by thread (`0` outside of threads): what is older counts as read.
-    SENT "sent": (user: StateKeyNid, room: RoomNid, thread: EventNid) => Versionstamp;
-    /// Unread events of a user.
     /// What users reported to the administrator, in the order of arrival.
     REPORT "report": (at: Versionstamp) => ReportRecord;
     /// Number of reports (one key, `0`).
@@ -142,5 +142,11 @@ keyspace! {
     SEARCH_EVENT "search_event": (room: RoomNid, event: EventNid) => SearchRecord;
     /// The last event of a room's timeline that the search index knows.
     SEARCH_POSITION "search_position": (room: RoomNid) => Versionstamp;
+    /// Rooms in the public directory.
+    PUBLISHED "published": (room: RoomNid) => ();
+
+    /// Where a user last sent into a room, by thread (`0` outside of threads): what is older counts as read.
+    SENT "sent": (user: StateKeyNid, room: RoomNid, thread: EventNid) => Versionstamp;
+    /// Unread events of a user.
     NOTIFICATION "notification": (user: StateKeyNid, room: RoomNid, at: Versionstamp) => Notification;
 }

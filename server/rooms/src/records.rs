@@ -101,6 +101,32 @@ pub(crate) struct InboundRecord {
     pub rejection: Option<String>,
 }
 
+/// A join that is being prepared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StagedJoin {
+    /// The number that the room will have.
+    pub room: RoomNid,
+    /// Room version id.
+    pub version: String,
+    /// Events authorized.
+    pub authorized: u64,
+    /// Entries of the state written.
+    pub written: u64,
+    /// The state.
+    pub state: Option<SnapshotId>,
+}
+
+/// An event of the state or auth chain of a room that is being joined.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StagedEvent {
+    /// Event id.
+    pub event_id: String,
+    /// `auth_events`.
+    pub auth: Vec<String>,
+    /// What it sets.
+    pub state: Option<(TypeNid, StateKeyNid)>,
+}
+
 /// One entry of a room's timeline.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TimelineEntry {
@@ -245,32 +271,6 @@ pub(crate) struct AliasRecord {
     pub creator: String,
 }
 
-/// An event that counts as unread for a user.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Notification {
-    /// The event.
-    pub event: EventNid,
-    /// Whether it notifies (else it only highlights or counts as unread).
-    pub notify: bool,
-    /// Whether it highlights.
-    pub highlight: bool,
-    /// The thread's root, for an event in a thread.
-    pub thread: Option<EventNid>,
-    /// The push actions as JSON, for `/notifications`.
-    pub actions: String,
-}
-
-hearth_store::msgpack_value!(
-    RoomRecord,
-    EventRecord,
-    GraphRecord,
-    ResolvedRecord,
-    InboundRecord,
-    TimelineEntry,
-    StreamEntry,
-    StateChange,
-    MembershipRecord,
-    LocalMember,
 /// A word in an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SearchEntry {
@@ -308,12 +308,40 @@ pub(crate) struct ReportRecord {
     pub received_ts: u64,
 }
 
+/// An event that counts as unread for a user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Notification {
+    /// The event.
+    pub event: EventNid,
+    /// Whether it notifies (else it only highlights or counts as unread).
+    pub notify: bool,
+    /// Whether it highlights.
+    pub highlight: bool,
+    /// The thread's root, for an event in a thread.
+    pub thread: Option<EventNid>,
+    /// The push actions as JSON, for `/notifications`.
+    pub actions: String,
+}
+
+hearth_store::msgpack_value!(
+    RoomRecord,
+    EventRecord,
+    GraphRecord,
+    ResolvedRecord,
+    InboundRecord,
+    StagedJoin,
+    StagedEvent,
+    TimelineEntry,
+    StreamEntry,
+    StateChange,
+    MembershipRecord,
+    LocalMember,
     MembershipChange,
     RelationEntry,
     ThreadRecord,
     AliasRecord,
     Notification,
-);
     ReportRecord,
     SearchEntry,
     SearchRecord,
+);

@@ -226,6 +226,17 @@ impl<'a> RoomWriter<'a> {
         }
     }
 
+    /// Opens a room whose rows are there and that nothing leads to yet.
+    pub(crate) fn staged(rooms: &'a Rooms, tx: Transaction, info: Arc<RoomInfo>, record: RoomRecord) -> Self {
+        let view = Arc::new(RoomView::new(record.revision));
+        Self::new(rooms, tx, info, record, Vec::new(), Vec::new(), view, false)
+    }
+
+    /// Whether this transaction appended the event.
+    pub(crate) fn is_fresh(&self, event_id: &EventId) -> bool {
+        self.fresh.values().any(|event| event.pdu.event_id == event_id)
+    }
+
     /// The room.
     pub(crate) fn room(&self) -> RoomNid {
         self.info.nid

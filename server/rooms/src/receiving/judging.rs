@@ -69,7 +69,7 @@ impl Rooms {
             }
             let (prev, before) = self.before(info, &event.pdu, &before).await?;
             let guard = self.guard(info).await?;
-            let Some(judged) = self.judge(info, event, prev, before, guard.state).await? else {
+            let Some(judged) = self.judge(&self.store.begin(), info, event, prev, before, guard.state).await? else {
                 tracing::info!(event_id = %event.pdu.event_id, "an event is dropped: its auth events are not here");
                 return Ok(());
             };
@@ -148,24 +148,24 @@ impl Rooms {
     }
 
     /// The fourth to the sixth check. `None` if an auth event is not here.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
+        tx: &Transaction,
         info: &RoomInfo,
         event: &Verified,
         prev: Vec<EventNid>,
         before: SnapshotId,
         current: SnapshotId,
     ) -> Result<Option<Judged>, RoomError> {
-        let tx = self.store.begin();
         let pdu = &event.pdu;
-        let Some((auth, auth_pdus)) = self.auth_events(&tx, info, pdu).await? else { return Ok(None) };
+        let Some((auth, auth_pdus)) = self.auth_events(tx, info, pdu).await? else { return Ok(None) };
         let version = &info.version;
         // Malformed content is refused whatever the state.
         let mut keys = auth_types(version, &pdu.event_type, &pdu.sender, pdu.state_key.as_deref(), &pdu.content)
             .unwrap_or_default();
         keys.extend([(StateEventType::RoomCreate, String::new()), (StateEventType::RoomPowerLevels, String::new())]);
-        let state_before = self.entries(&tx, info, before, &keys).await?;
-        let state_now = self.entries(&tx, info, current, &keys).await?;
+        let state_before = self.entries(tx, info, before, &keys).await?;
+        let state_now = self.entries(tx, info, current, &keys).await?;
         let judgement = authorize(
             version,
             event,

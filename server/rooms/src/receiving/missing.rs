@@ -115,7 +115,7 @@ impl Rooms {
     }
 
     /// Whether an event of the room has its place in the graph.
-    async fn is_placed(&self, tx: &Transaction, info: &RoomInfo, id: &EventId) -> Result<bool, RoomError> {
+    pub(super) async fn is_placed(&self, tx: &Transaction, info: &RoomInfo, id: &EventId) -> Result<bool, RoomError> {
         let Some(event) = self.find_stored(tx, info, id).await? else { return Ok(false) };
         match event.outcome {
             Outcome::Accepted | Outcome::SoftFailed => Ok(true),

@@ -6,7 +6,12 @@
 //! then prepared again. What is written names what was read ([`Guard`]), so any number of receivers and senders, in any number of
 //! processes, end in the same room.
 
+mod joining;
+#[cfg(test)]
+mod joining_tests;
 mod judging;
+#[cfg(test)]
+mod meeting_tests;
 mod missing;
 mod publishing;
 #[cfg(test)]
@@ -25,6 +30,7 @@ use crate::{
     keys::{INBOUND, INBOUND_COUNT},
     records::InboundRecord,
 };
+pub use joining::{JoinProgress, JoinStep, Staging};
 pub(crate) use publishing::Stored;
 pub(crate) use worker::Workers;
 

@@ -13,6 +13,7 @@ use super::judging::Judged;
 use crate::{
     EventNid, Membership, Outcome, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
     error::corrupt,
+    graph::Fresh,
     ids::Kind,
     keys::{BACKWARD, EVENT, EVENT_NID, STATE_BEFORE},
     lanes::Operation,
@@ -63,8 +64,6 @@ pub(super) struct Publication {
     reason: Option<String>,
     prev: Vec<EventNid>,
     auth: Vec<EventNid>,
-    /// Ids of previous events that are not known.
-    beyond: Vec<OwnedEventId>,
     before: Option<SnapshotId>,
     power_levels: Option<Arc<Pdu>>,
     placing: Placing,
@@ -108,7 +107,6 @@ impl Publication {
             reason: judged.reason.clone(),
             prev: judged.prev.clone(),
             auth: judged.auth.clone(),
-            beyond: Vec::new(),
             before: judged.before,
             power_levels: judged.power_levels.clone(),
             placing,
@@ -191,6 +189,14 @@ impl Publication {
         })
     }
 
+    /// Publishes in a room that nobody else can write to.
+    pub(super) async fn append_alone(&self, room: &mut RoomWriter<'_>) -> Result<(), RoomError> {
+        match &self.accepted {
+            Some(accepted) => self.append(room, accepted).await,
+            None => Ok(()),
+        }
+    }
+
     async fn append(&self, room: &mut RoomWriter<'_>, accepted: &Accepted) -> Result<(), RoomError> {
         let Placing { nid, event_type, sender, state, .. } = self.placing;
         let mut changes = Vec::new();
@@ -217,9 +223,15 @@ impl Publication {
             (States::Resolved { .. }, None) => None,
         };
         let effects = self.effects(room).await?;
+        let mut beyond = Vec::new();
+        for id in &self.pdu.prev_events {
+            if !room.is_fresh(id) && !room.rooms.is_placed(&room.tx, &room.info, id).await? {
+                beyond.push(id);
+            }
+        }
 
         // Nothing fails from here on.
-        for id in &self.beyond {
+        for id in beyond {
             BACKWARD.set(&room.tx, (self.room, id.as_str()), &nid);
         }
         BACKWARD.clear(&room.tx, (self.room, self.pdu.event_id.as_str()));
@@ -368,19 +380,7 @@ impl Rooms {
     }
 
     /// Runs a publication in the room's lane; false when it was void.
-    pub(super) async fn run_publication(
-        &self,
-        info: &RoomInfo,
-        mut publication: Publication,
-    ) -> Result<bool, RoomError> {
-        if publication.accepted.is_some() {
-            let tx = self.store.begin();
-            for id in &publication.pdu.prev_events {
-                if self.stored_nid(&tx, id).await?.is_none() {
-                    publication.beyond.push(id.clone());
-                }
-            }
-        }
+    pub(super) async fn run_publication(&self, info: &RoomInfo, publication: Publication) -> Result<bool, RoomError> {
         let publication = Arc::new(publication);
         self.lanes.run(self, info.nid, publication.clone()).await?;
         Ok(!publication.stale.load(Ordering::Relaxed))
@@ -392,6 +392,7 @@ impl RoomWriter<'_> {
     pub(crate) async fn write_stored(&mut self) -> Result<Vec<(Arc<StoredEvent>, GraphRecord)>, RoomError> {
         let (tx, room) = (self.tx.clone(), self.room());
         let mut written = Vec::new();
+        let mut fresh = Fresh::default();
         for Stored { event, reason, place, before } in std::mem::take(&mut self.stored) {
             let nid = event.nid;
             EVENT.set(
@@ -411,7 +412,7 @@ impl RoomWriter<'_> {
             if let Some(before) = before {
                 STATE_BEFORE.set(&tx, (room, nid), &before);
             }
-            let place = self.rooms.write_place(&tx, room, nid, place).await?;
+            let place = self.rooms.write_place(&tx, room, nid, place, &mut fresh).await?;
             written.push((event, place));
         }
         Ok(written)

@@ -54,12 +54,12 @@ impl Fetch for Peer {
     }
 }
 
-fn verified(pdu: &hearth_protocol::Pdu) -> Verified {
+pub(super) fn verified(pdu: &hearth_protocol::Pdu) -> Verified {
     Verified { pdu: pdu.clone(), redacted: false, rejection: None }
 }
 
 /// The room with its create event alone.
-async fn begin(rooms: &Rooms, dag: &Dag) -> RoomNid {
+pub(super) async fn begin(rooms: &Rooms, dag: &Dag) -> RoomNid {
     let nid = RoomNid(rooms.ids.next(&rooms.store, Kind::Room).await.unwrap());
     let info = &Arc::new(RoomInfo { nid, room_id: dag.room_id.clone(), version: dag.version.clone() });
     let create = &dag.events[0].pdu;
@@ -74,7 +74,7 @@ async fn begin(rooms: &Rooms, dag: &Dag) -> RoomNid {
     nid
 }
 
-async fn ids(rooms: &Rooms, nids: impl IntoIterator<Item = EventNid>) -> BTreeSet<OwnedEventId> {
+pub(super) async fn ids(rooms: &Rooms, nids: impl IntoIterator<Item = EventNid>) -> BTreeSet<OwnedEventId> {
     let tx = rooms.store.begin();
     let mut ids = BTreeSet::new();
     for nid in nids {
@@ -83,12 +83,12 @@ async fn ids(rooms: &Rooms, nids: impl IntoIterator<Item = EventNid>) -> BTreeSe
     ids
 }
 
-fn values(state: &State) -> BTreeSet<OwnedEventId> {
+pub(super) fn values(state: &State) -> BTreeSet<OwnedEventId> {
     state.values().cloned().collect()
 }
 
 /// Everything that is stored agrees with the reference. Whether the last event of the room is its only end.
-async fn check(rooms: &Rooms, room: RoomNid, dag: &Dag, what: &str) -> bool {
+pub(super) async fn check(rooms: &Rooms, room: RoomNid, dag: &Dag, what: &str) -> bool {
     let tx = rooms.store.begin();
     let reference = &dag.reference;
     let mut nids = HashMap::new();
