@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test
 
 mod create_room;
+mod discovery;
 mod errors;
 mod junk;
 mod rooms;
@@ -11,4 +12,5 @@ mod routes;
 mod security;
 mod support;
 mod sync;
+mod upgrades;
 mod visibility;
