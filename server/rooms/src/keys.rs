@@ -6,12 +6,11 @@ use crate::{
     ids::{EventNid, RoomNid, StateKeyNid, TypeNid},
     records::{
         AliasRecord, EventRecord, GraphRecord, InboundRecord, LocalMember, MembershipChange, MembershipRecord,
-        Notification, RelationEntry, ResolvedRecord, RoomRecord, StagedEvent, StagedJoin, StateChange,
-        StreamEntry, ThreadRecord, TimelineEntry,
+        Notification, RelationEntry, ReportRecord, ResolvedRecord, RoomRecord, SearchEntry, SearchRecord, StagedEvent,
+        StagedJoin, StateChange, StreamEntry, ThreadRecord, TimelineEntry,
     },
     snapshots::{BlockId, Snapshot, SnapshotId},
 };
-use crate::records::{ReportRecord, SearchEntry, SearchRecord};
 
 keyspace! {
     database "rooms";

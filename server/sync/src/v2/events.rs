@@ -20,7 +20,7 @@ impl SyncEngine {
         if asker.filter.federation_format {
             return Ok(asker.with_fields(events.iter().filter_map(|event| federation_form(&event.event))));
         }
-        let reader = Reader::in_sync(asker.user, Some(asker.device));
+        let reader = Reader::in_sync(asker.user, Some(asker.device)).ignoring(&asker.ignored);
         let events = self.0.rooms.client_events(tx, view, &reader, events).await?;
         Ok(asker.with_fields(events.into_iter().map(Raw::cast_unchecked)))
     }
@@ -35,7 +35,7 @@ impl SyncEngine {
         if asker.filter.federation_format {
             return Ok(asker.with_fields(events.iter().filter_map(federation_form)));
         }
-        let reader = Reader::in_sync(asker.user, Some(asker.device));
+        let reader = Reader::in_sync(asker.user, Some(asker.device)).ignoring(&asker.ignored);
         let events = self.0.rooms.client_state(tx, &reader, events).await?;
         Ok(asker.with_fields(events.into_iter().map(Raw::cast_unchecked)))
     }

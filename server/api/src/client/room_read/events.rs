@@ -1,7 +1,7 @@
 //! [Reading events](https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room) and notifications.
 
 use axum::Router;
-use hearth_rooms::timeline::MessagesRequest;
+use hearth_rooms::{notifications::UnreadNotification, timeline::MessagesRequest};
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt,
     api::client::{
@@ -86,7 +86,13 @@ async fn notifications(
     let limit = limit.map_or(default, u64::from).clamp(1, most) as usize;
     let highlights = only.as_deref() == Some("highlight");
     let page = state.rooms.notifications(&args.session.user_id, from.as_deref(), limit, highlights).await?;
-    let notifications = page.notifications.into_iter().map(|notification| {
+    // Whom the user ignores notifies of nothing; what came before is left out here.
+    let ignored = ignored(&state, &args.session).await?;
+    let is_heard = |notification: &UnreadNotification| {
+        let sender = notification.event.get_field::<String>("sender").ok().flatten();
+        !sender.is_some_and(|sender| ignored.contains(&sender))
+    };
+    let notifications = page.notifications.into_iter().filter(is_heard).map(|notification| {
         let actions = serde_json::from_str(notification.actions.get()).map_err(|error| ApiError::internal(&error))?;
         let ts = MilliSecondsSinceUnixEpoch(UInt::new_saturating(notification.ts));
         let event = notification.event.cast_unchecked();
