@@ -77,7 +77,7 @@ fn memory() -> (u64, u64) {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let members: usize = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(50_000);
+    let members: usize = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(50_000);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = EmbeddedOptions { path: folder.path().join("store"), cache_bytes: 64 << 20 };
     let store = Store::open(options).await.expect("opens");
@@ -95,7 +95,7 @@ async fn main() {
     let create = author.event(alice, "m.room.create", "", &json!({ "room_version": "11" }), &[]);
     let room_id = create.room_id.clone();
     let create_id = create.event_id.clone();
-    let own = author.event(alice, "m.room.member", alice, &join("Alice"), &[create_id.clone()]);
+    let own = author.event(alice, "m.room.member", alice, &join("Alice"), std::slice::from_ref(&create_id));
     let levels = json!({ "users": { alice: 100 } });
     let auth = [create_id.clone(), own.event_id.clone()];
     let levels = author.event(alice, "m.room.power_levels", "", &levels, &auth);
@@ -130,7 +130,7 @@ async fn main() {
     }
     println!(
         "{events} events stored in {:.1} s (made in {:.1} s more), memory {:?} MB",
-        (begin.elapsed() - made).as_secs_f64(),
+        begin.elapsed().saturating_sub(made).as_secs_f64(),
         made.as_secs_f64(),
         memory()
     );

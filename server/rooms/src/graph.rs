@@ -102,12 +102,11 @@ impl Rooms {
         let mut reached: HashMap<u64, u64> = HashMap::new();
         let mut candidates = Vec::with_capacity(record.auth.len());
         for auth in &record.auth {
-            let (chain, sequence, state) = match fresh.places.get(auth) {
-                Some(auth) => (auth.chain, auth.sequence, auth.state),
-                None => {
-                    let auth = self.graph(tx, room, *auth).await?;
-                    (auth.chain, auth.sequence, auth.state)
-                }
+            let (chain, sequence, state) = if let Some(auth) = fresh.places.get(auth) {
+                (auth.chain, auth.sequence, auth.state)
+            } else {
+                let auth = self.graph(tx, room, *auth).await?;
+                (auth.chain, auth.sequence, auth.state)
             };
             if chain == 0 {
                 continue;

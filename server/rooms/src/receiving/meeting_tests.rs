@@ -183,7 +183,7 @@ async fn a_local_event_merges_all_ends() {
     ends.insert(meeting.send(&fork, "rita", "m.room.topic", Some(""), json!({ "topic": "rita's" })).await);
     let local = meeting.local_message().await;
     assert_eq!(local.prev_events.iter().cloned().collect::<BTreeSet<_>>(), ends);
-    assert_eq!(meeting.ends().await, [local.event_id.clone()]);
+    assert_eq!(meeting.ends().await, std::slice::from_ref(&local.event_id));
     let reader = user("alice");
     let topic = meeting.rooms.state_content(&meeting.room, &reader, "m.room.topic", "").await.unwrap();
     assert!(topic.get().contains("rita's"), "of two at once the later one stays: {topic}");
@@ -232,14 +232,14 @@ async fn redactions_and_memberships_of_others_count() {
     let ends = meeting.ends().await;
     let message = meeting.message(&ends, "ron").await;
     let by_rita = json!({ "redacts": message });
-    let redaction = meeting.send(&[message.clone()], "rita", "m.room.redaction", None, by_rita).await;
+    let redaction = meeting.send(std::slice::from_ref(&message), "rita", "m.room.redaction", None, by_rita).await;
     assert_eq!(meeting.outcome(&redaction).await, Outcome::Accepted);
     let tx = meeting.rooms.store.begin();
     let nid = EVENT_NID.get(&tx, (message.as_str(),)).await.unwrap().unwrap();
     assert!(REDACTION.get(&tx, (nid,)).await.unwrap().is_some(), "of the same server");
     let local = meeting.local_message().await;
     let by_rita = json!({ "redacts": local.event_id });
-    meeting.send(&[local.event_id.clone()], "rita", "m.room.redaction", None, by_rita).await;
+    meeting.send(std::slice::from_ref(&local.event_id), "rita", "m.room.redaction", None, by_rita).await;
     let tx = meeting.rooms.store.begin();
     let nid = EVENT_NID.get(&tx, (local.event_id.as_str(),)).await.unwrap().unwrap();
     assert!(REDACTION.get(&tx, (nid,)).await.unwrap().is_none(), "without the power to");
@@ -289,7 +289,7 @@ async fn over_a_gap_the_state_is_what_another_server_says() {
         let room = begin(&rooms, &dag).await;
         let last = dag.events[dag.events.len() - 1].pdu.clone();
         let (room_id, is_closed) = (dag.room_id.clone(), dag.is_closed);
-        let expected = values(&dag.reference.state_after(&last.event_id));
+        let expected = values(dag.reference.state_after(&last.event_id));
         rooms.start_receiving(Arc::new(Forgetful { dag, events, newest })).await.unwrap();
         rooms.receive(&room_id, vec![verified(&last)]).await.unwrap();
         rooms.received(&room_id).await.unwrap();

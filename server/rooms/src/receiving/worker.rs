@@ -79,15 +79,12 @@ impl Rooms {
         }
         let starts = {
             let mut running = workers.lock();
-            match running.get_mut(&room) {
-                Some(again) => {
-                    *again = true;
-                    false
-                }
-                None => {
-                    running.insert(room, false);
-                    true
-                }
+            if let Some(again) = running.get_mut(&room) {
+                *again = true;
+                false
+            } else {
+                running.insert(room, false);
+                true
             }
         };
         if starts {
