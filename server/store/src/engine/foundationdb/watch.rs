@@ -5,6 +5,7 @@
 //! differ from is the one of that version, and nothing that happened since is missed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -31,29 +32,41 @@ pub(crate) struct FdbWatch {
 }
 
 impl FdbWatch {
-    /// Waits for the change. May also return without one where FoundationDB gives a watch up: whoever waits looks.
+    /// Waits for the change, also while the cluster does not answer. May return without one where FoundationDB gives a watch
+    /// up: whoever waits looks.
     pub(crate) async fn changed(self) -> Result<(), StoreError> {
         // The sender is dropped unused where the transaction does not commit.
         let baseline = self.baseline.await.map_err(|_| StoreError::Closed)?;
-        self.engine.check()?;
-        // With the client's own read-your-writes layer, without which there are no watches.
-        let transaction = self.engine.database.create_trx().map_err(store_error)?;
-        transaction.set_read_version(baseline.cast_signed());
-        let watch = transaction.watch(&self.key);
-        // A commit makes the watch active; it writes nothing.
-        let commit = async { transaction.commit().await.map_err(::foundationdb::FdbError::from) };
-        match ask("a watch", commit).await {
-            Err(StoreError::TransactionTooOld) => return Ok(()),
-            // The watch outlives its transaction.
-            outcome => drop(outcome?),
-        }
         let closed = self.engine.closed();
         tokio::select! {
-            outcome = watch => match outcome {
-                Err(error) if !GIVEN_UP.contains(&error.code()) => Err(store_error(error)),
-                _ => Ok(()),
-            },
+            outcome = changed_since(&self.engine, &self.key, baseline) => outcome,
             () = closed => Err(StoreError::Closed),
         }
+    }
+}
+
+async fn changed_since(engine: &FoundationDb, key: &[u8], baseline: Version) -> Result<(), StoreError> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    loop {
+        // With the client's own read-your-writes layer, without which there are no watches.
+        let transaction = engine.database.create_trx().map_err(store_error)?;
+        transaction.set_read_version(baseline.cast_signed());
+        let watch = transaction.watch(key);
+        // A commit makes the watch active; it writes nothing. The watch outlives its transaction.
+        let commit = async { transaction.commit().await.map(drop).map_err(::foundationdb::FdbError::from) };
+        match ask("a watch", commit).await {
+            Ok(()) => {}
+            Err(StoreError::TransactionTooOld) => return Ok(()),
+            // Once the cluster is back, it is too old for this version, and whoever waits looks.
+            Err(StoreError::Unavailable(_)) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        return match watch.await {
+            Err(error) if !GIVEN_UP.contains(&error.code()) => Err(store_error(error)),
+            _ => Ok(()),
+        };
     }
 }
