@@ -26,7 +26,7 @@ use hearth_store::{Store, StoreError};
 use super::{BlockId, Snapshot, SnapshotId, content::Kind};
 use crate::{
     RoomNid,
-    keys::{CONDEMNED, ROOM, STATE_BEFORE, STATE_BLOCK, STATE_SNAPSHOT},
+    keys::{CONDEMNED, RESOLVED, ROOM, STATE_BEFORE, STATE_BLOCK, STATE_SNAPSHOT},
 };
 
 /// Rows that one transaction reads or deletes.
@@ -46,7 +46,36 @@ pub struct Collected {
 pub(crate) async fn collect(store: &Store, room: RoomNid) -> Result<Collected, StoreError> {
     let condemned = condemn_garbage(store, room).await?;
     let doomed = look_again(store, room, condemned).await?;
-    delete_doomed(store, room, doomed).await
+    let collected = delete_doomed(store, room, doomed).await?;
+    forget_resolutions(store, room).await?;
+    Ok(collected)
+}
+
+/// Forgets what states resolve to where that is gone.
+async fn forget_resolutions(store: &Store, room: RoomNid) -> Result<(), StoreError> {
+    let mut from = None;
+    loop {
+        let (last, full) = store
+            .transact("forget resolutions", |tx| async move {
+                let scan = RESOLVED.scan((room,)).limit(PAGE).snapshot();
+                let scan =
+                    if let Some((algorithm, states)) = from { scan.after((room, algorithm, states)) } else { scan };
+                let page = scan.all(&tx).await?;
+                let mut last = from;
+                for ((_, algorithm, states), record) in &page {
+                    last = Some((*algorithm, *states));
+                    if STATE_SNAPSHOT.get_snapshot(&tx, (room, record.resolved)).await?.is_none() {
+                        RESOLVED.clear(&tx, (room, *algorithm, *states));
+                    }
+                }
+                Ok::<_, StoreError>((last, page.len() == PAGE))
+            })
+            .await?;
+        if !full {
+            return Ok(());
+        }
+        from = last;
+    }
 }
 
 /// A block or a snapshot.
