@@ -93,7 +93,7 @@ impl Rooms {
         from: Option<&str>,
     ) -> Result<SearchPage, RoomError> {
         let from = from.map(Token::parse).transpose()?;
-        let Hits { mut hits, words, version } = self.find_hits(reader, request, from.as_ref()).await?;
+        let Hits { found: mut hits, words, version } = self.find_hits(reader, request, from.as_ref()).await?;
         let (shown, group) = from.map_or((0, None), |from| (from.shown, from.group));
         if let Some(group) = &group {
             hits.retain(|hit| hit.is_in(group));

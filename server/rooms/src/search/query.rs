@@ -161,7 +161,7 @@ impl Hit {
 
 /// Everything that matches, in order, and what was looked for.
 pub(super) struct Hits {
-    pub(super) hits: Vec<Hit>,
+    pub(super) found: Vec<Hit>,
     pub(super) words: BTreeSet<String>,
     pub(super) version: Version,
 }
@@ -204,7 +204,7 @@ impl Rooms {
                 Ok::<_, RoomError>((hits, version))
             })
             .await?;
-        Ok(Hits { hits, words: words.clone(), version })
+        Ok(Hits { found: hits, words: words.clone(), version })
     }
 
     /// Rooms that the reader is or was in and that the filter lets through, with the rooms that those replace which the filter
@@ -281,13 +281,12 @@ impl Rooms {
                 let mut all = true;
                 for word in words.iter().filter(|word| *word != leader) {
                     read += 1;
-                    match SEARCH_WORD.get_snapshot(tx, (*room, word.as_str(), &at)).await? {
-                        Some(other) => count += other.count,
-                        None => {
-                            all = false;
-                            break;
-                        }
-                    }
+                    let other = SEARCH_WORD.get_snapshot(tx, (*room, word.as_str(), &at)).await?;
+                    let Some(other) = other else {
+                        all = false;
+                        break;
+                    };
+                    count += other.count;
                 }
                 if all {
                     candidates.push(Candidate { view: view.clone(), at, rank: rank(count, entry.total), entry });

@@ -25,12 +25,11 @@ pub(super) fn routes() -> Router<ClientState> {
 async fn summary(state: ClientState, args: Args<get_summary::Request>) -> Result<get_summary::Response, ApiError> {
     let room = args.request.room_id_or_alias;
     let not_found = || ApiError::not_found("Room not found.");
-    let room_id = match <&RoomId>::try_from(&*room) {
-        Ok(room_id) => room_id.to_owned(),
-        Err(_) => {
-            let alias = <&RoomAliasId>::try_from(&*room).map_err(|_| not_found())?;
-            state.rooms.resolve_alias(alias).await?
-        }
+    let room_id = if let Ok(room_id) = <&RoomId>::try_from(&*room) {
+        room_id.to_owned()
+    } else {
+        let alias = <&RoomAliasId>::try_from(&*room).map_err(|_| not_found())?;
+        state.rooms.resolve_alias(alias).await?
     };
     let session = args.session;
     let onlooker = session.as_ref().map_or(Onlooker::Anyone, |session| Onlooker::User(&session.user_id));
