@@ -31,7 +31,7 @@ pub(super) async fn verify(from: &Path, given: &PassphraseFile) -> Result<u8, Fa
 fn describe(summary: &BackupSummary) {
     let BackupSummary { header, file_bytes, attachments, .. } = summary;
     crate::say(&format!(
-        "Server {}, made by Hearth {} from an {} store, {} on disk, {}.",
+        "Server {}, made by Hearth {} on the engine {}, {} on disk, {}.",
         header.server_name,
         header.hearth_version,
         header.engine,
@@ -56,6 +56,10 @@ pub(super) async fn run(config: &Config, from: &Path, given: &PassphraseFile, le
     }
     let configured = config.backup.passphrase_file.as_deref();
     let passphrase = passphrase::of_backup(from, given.passphrase_file.as_deref(), configured)?;
+    // Restoring does it again, but opening the store makes its files, and a file that is no whole backup makes nothing.
+    let progress = Progress::new();
+    let work = hearth_archive::verify(from, passphrase.as_ref(), &progress);
+    display::show(work, &progress, &[], VERIFY_INTERRUPTED).await?;
     let opened = Opened::of_config(config).await?;
     let progress = Progress::new();
     let begun = Instant::now();
