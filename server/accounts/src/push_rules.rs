@@ -87,7 +87,7 @@ impl Accounts {
     pub async fn push_rules(&self, user: &UserId) -> Result<Ruleset, AccountError> {
         let localpart = self.local(user).map_err(|_| AccountError::UserNotFound)?;
         let tx = self.store.begin();
-        if !USER.get_snapshot(&tx, (localpart,)).await?.is_some_and(|record| !record.deactivated) {
+        if USER.get_snapshot(&tx, (localpart,)).await?.is_none_or(|record| record.deactivated) {
             return Err(AccountError::UserNotFound);
         }
         let content = read_data(&tx, localpart, "", PUSH_RULES, true).await?;
