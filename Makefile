@@ -5,7 +5,7 @@
 #   make lint     formatting, clippy, svelte-check
 #   make fuzz     fuzz targets for FUZZ_SECONDS each (`make test` runs each a little)
 #   make test-foundationdb   the whole-system tests once more, with every server on a FoundationDB of its own
-#   make bench    what the store, the rooms and the sync do per second, and what they cost on disk
+#   make bench    what the store, backups, the rooms and the sync do per second, and what they cost on disk
 #   make bundle   a Debian package of the desktop app
 #   make deps     system packages for all of the above (Debian and its kin); the rest is fetched by cargo and npm
 #
@@ -157,7 +157,8 @@ fuzz: tools
 # --- Bench, bundle --------------------------------------------------------------------------------------------------------------
 
 bench: tools
-	cargo bench -p hearth-store -p hearth-rooms -p hearth-sync --bench store --bench rooms --bench reads --bench sync
+	cargo bench -p hearth-store -p hearth-archive -p hearth-rooms -p hearth-sync \
+	    --bench store --bench archive --bench rooms --bench reads --bench snapshots --bench join --bench sync
 
 # The server goes beside the app as its sidecar; tauri.bundle.conf.json says so, and only here, since it would fail every other
 # build. BUNDLES=deb,appimage makes more kinds (an AppImage's tools are downloaded by Tauri).

@@ -48,7 +48,7 @@ async fn ended(server: &TestServer, kind: &str, key: &str) -> Value {
 /// How often a user left each room, by the room's own timeline.
 async fn leaves(server: &TestServer, alice: &Account, room: &str, user: &str) -> usize {
     let filter = r#"{"types":["m.room.member"]}"#;
-    let filter: String = filter.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
     let path = format!("/rooms/{room}/messages?dir=b&limit=100&filter={filter}");
     let chunk = ok(server, "GET", &path, alice, Value::Null).await["chunk"].clone();
     let events = chunk.as_array().unwrap();

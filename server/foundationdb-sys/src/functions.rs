@@ -7,7 +7,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 use crate::types::{
-    FDBCallback, FDBDatabase, FDBFuture, FDBKey, FDBKeyValue, FDBMappedKeyValue, FDBTransaction, fdb_bool_t, fdb_error_t,
+    FDBCallback, FDBDatabase, FDBFuture, FDBKey, FDBKeyValue, FDBMappedKeyValue, FDBTransaction, fdb_bool_t,
+    fdb_error_t,
 };
 use crate::{FDBConflictRangeType, FDBDatabaseOption, FDBMutationType, FDBNetworkOption, LIBRARY_NOT_LOADED};
 use crate::{FDBStreamingMode, FDBTransactionOption};

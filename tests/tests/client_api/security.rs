@@ -238,7 +238,7 @@ async fn who_is_deactivated_is_gone() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), left).await.expect("the job does its work");
+    tokio::time::timeout(Duration::from_mins(1), left).await.expect("the job does its work");
     let (status, answer) = server.call("GET", &absolute("register/available?username=bob"), None, None).await;
     assert_eq!((status, &answer["errcode"]), (400, &json!("M_USER_IN_USE")), "{answer}");
     let found = alice.ok("POST", "user_directory/search", Some(json!({ "search_term": "bob" }))).await;

@@ -104,7 +104,7 @@ async fn a_deactivated_user_leaves_everything() {
     }
     world.accounts.deactivate(&bob, true).await.unwrap();
     // The process ended here: at the next start it is found.
-    deactivation::enqueue_unfinished(&world.jobs, &world.accounts).await.unwrap();
+    enqueue_unfinished(&world.jobs, &world.accounts).await.unwrap();
     let id = DeactivateUser::enqueue(&world.jobs, bob.as_str()).await.unwrap();
     world.run_due().await;
     let job = world.get(id).await;
