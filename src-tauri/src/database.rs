@@ -4,7 +4,7 @@
 use crate::{
     config::Config,
     error::{CommandError, ErrorCode},
-    state::{millis, state_name},
+    words::{millis, state_name},
 };
 use hearth_supervisor::{
     CrashReason, NextAction, Restart, State, Status,

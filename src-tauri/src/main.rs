@@ -21,6 +21,7 @@ mod sse;
 mod state;
 mod tray;
 mod window;
+mod words;
 
 use tracing_subscriber::EnvFilter;
 

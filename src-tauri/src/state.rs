@@ -5,6 +5,7 @@ use crate::{
     database::{self, Blame, DatabaseState, DatabaseView},
     folder::{Folder, Settings},
     server::Ready,
+    words::{millis, state_name},
 };
 use hearth_supervisor::{CrashReason, NextAction, State, Status};
 use serde::Serialize;
@@ -131,24 +132,6 @@ impl From<&CrashReason> for Reason {
             CrashReason::Spawn(_) => Self::Spawn,
             CrashReason::Unfit(_) => Self::Unfit,
         }
-    }
-}
-
-pub(crate) fn millis(value: u128) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-/// The state as the page knows it.
-pub(crate) fn state_name(state: &State) -> &'static str {
-    match state {
-        State::NotSetUp => "not_set_up",
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Degraded(_) => "degraded",
-        State::Stopping => "stopping",
-        State::Stopped => "stopped",
-        State::Crashed { .. } => "crashed",
-        State::Foreign(_) => "foreign",
     }
 }
 

@@ -27,7 +27,10 @@ use rand::{RngCore, rngs::OsRng};
 use ruma::{OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, private_file, store_opening::OpenFailure};
+use crate::{
+    failure::{Failure, OpenFailure},
+    private_file,
+};
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity.toml";

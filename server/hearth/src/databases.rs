@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     data_folder::DataFolder,
-    failure::Failure,
+    failure::{Failure, OpenFailure},
     push_rules::AccountRules,
     server_identity,
-    store_opening::{OpenFailure, OpenedStore, open_store_alone},
+    store_opening::{OpenedStore, open_store_alone},
 };
 
 /// Everything on one store. End it with [`Self::close`].

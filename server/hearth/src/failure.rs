@@ -76,3 +76,26 @@ impl From<hearth_store::OpenError> for Failure {
         }
     }
 }
+
+/// Why a store did not open.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    /// Another process, probably the running server, has the data folder.
+    Held(Failure),
+    /// Anything else.
+    Other(Failure),
+}
+
+impl From<Failure> for OpenFailure {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+impl From<OpenFailure> for Failure {
+    fn from(failure: OpenFailure) -> Self {
+        match failure {
+            OpenFailure::Held(failure) | OpenFailure::Other(failure) => failure,
+        }
+    }
+}

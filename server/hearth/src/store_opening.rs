@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     config::{Config, Engine},
     data_folder::{DataFolder, FolderLock},
-    failure::Failure,
+    failure::{Failure, OpenFailure},
 };
 
 /// Page cache of the embedded store, in bytes. The idle server's memory is budgeted at 60 MB, and it fills only with use.
@@ -23,29 +23,6 @@ const CACHE_BYTES: usize = 32 << 20;
 /// How long an instance that somebody else supervises may take to get ready.
 const OTHERS_START: Duration = Duration::from_mins(2);
 const OTHERS_PAUSE: Duration = Duration::from_millis(200);
-
-/// Why a store did not open.
-#[derive(Debug)]
-pub(crate) enum OpenFailure {
-    /// Another process, probably the running server, has the data folder.
-    Held(Failure),
-    /// Anything else.
-    Other(Failure),
-}
-
-impl From<Failure> for OpenFailure {
-    fn from(failure: Failure) -> Self {
-        Self::Other(failure)
-    }
-}
-
-impl From<OpenFailure> for Failure {
-    fn from(failure: OpenFailure) -> Self {
-        match failure {
-            OpenFailure::Held(failure) | OpenFailure::Other(failure) => failure,
-        }
-    }
-}
 
 /// An open store with what it stands on. End it with [`Self::close`].
 #[derive(Debug)]

@@ -12,9 +12,8 @@ use crate::{
     config::Config,
     data_folder::DataFolder,
     databases::Databases,
-    failure::{Failure, STOP},
+    failure::{Failure, OpenFailure, STOP},
     jobs, password,
-    store_opening::OpenFailure,
 };
 
 /// Letters that are not taken for others.

@@ -13,7 +13,7 @@ use crate::{
     Pdu, RoomVersion, SigningKey,
     format::{self, check_sizes, max_depth},
     hashing, json,
-    pdu::{PduError, malformed},
+    pdu_error::{PduError, malformed},
     room_version::EventIds,
 };
 

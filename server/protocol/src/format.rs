@@ -8,7 +8,7 @@ use serde::{
 
 use crate::{
     RoomVersion,
-    pdu::{PduError, malformed},
+    pdu_error::{PduError, malformed},
 };
 
 /// Largest event, in bytes of canonical JSON with its signatures and without `unsigned`

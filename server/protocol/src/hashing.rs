@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     RoomVersion, SigningKey, json,
-    pdu::{PduError, malformed},
+    pdu_error::{PduError, malformed},
     room_version::EventIds,
 };
 

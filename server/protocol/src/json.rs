@@ -13,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     RoomVersion,
-    pdu::{PduError, malformed},
+    pdu_error::{PduError, malformed},
 };
 
 /// A noncharacter, in UTF-8 `EF B7 90`.

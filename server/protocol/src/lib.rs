@@ -15,6 +15,7 @@ mod hashing_tests;
 mod json;
 pub mod keys;
 pub mod pdu;
+mod pdu_error;
 #[cfg(test)]
 mod pdu_tests;
 pub mod receive;

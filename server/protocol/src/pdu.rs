@@ -2,16 +2,18 @@
 
 use ruma::{
     CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    canonical_json::CanonicalJsonFieldError, events::TimelineEventType,
+    events::TimelineEventType,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use crate::format::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS};
+pub use crate::pdu_error::PduError;
 use crate::{
     RoomVersion, SigningKey,
     format::{self, Reference},
     hashing, json,
+    pdu_error::malformed,
 };
 
 /// A parsed event. The canonical JSON that was hashed and signed is kept beside the fields.
@@ -45,23 +47,6 @@ pub struct Pdu {
     pub rejected: bool,
     /// Canonical JSON of the whole event, without `unsigned`: also the form in which servers exchange it.
     pub json: String,
-}
-
-/// Why a text is no event of a room version.
-#[derive(Debug, thiserror::Error)]
-pub enum PduError {
-    /// Not JSON, not canonical JSON (a float, an integer out of range), or a field is missing or of a wrong type.
-    #[error("malformed event: {0}")]
-    Malformed(String),
-    /// Larger than the specification's limits.
-    #[error("event exceeds a size limit: {0}")]
-    TooLarge(String),
-}
-
-impl From<CanonicalJsonFieldError> for PduError {
-    fn from(error: CanonicalJsonFieldError) -> Self {
-        Self::Malformed(error.to_string())
-    }
 }
 
 /// The fields of an event that [`Pdu`] keeps, as they stand in its JSON.
@@ -241,8 +226,4 @@ impl ruma::state_res::Event for Pdu {
     fn rejected(&self) -> bool {
         self.rejected
     }
-}
-
-pub(crate) fn malformed(error: impl std::fmt::Display) -> PduError {
-    PduError::Malformed(error.to_string())
 }

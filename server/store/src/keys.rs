@@ -1,6 +1,6 @@
 //! The store's own tables: who uses it, and who of them may do what only one may do at a time.
 
-use crate::{lease::LeaseRecord, process::ProcessRecord};
+use crate::records::{LeaseRecord, ProcessRecord};
 
 crate::keyspace! {
     database "store";

@@ -14,14 +14,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     AsStoreError, Store, StoreError, Transaction, Watch,
     keys::{LEASE, LEASE_UNTIL},
-    msgpack_value,
+    records::LeaseRecord,
 };
 
 /// Longest name of a lease or a holder, in bytes.
@@ -32,19 +31,6 @@ const LISTED: usize = 1000;
 const NOTHING: Duration = Duration::from_millis(20);
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A lease as it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseRecord {
-    /// Grows by one each time that the lease is given away.
-    token: u64,
-    /// Empty: nobody.
-    holder: String,
-    /// How long it lives without a renewal, in milliseconds.
-    lifetime: u64,
-}
-
-msgpack_value!(LeaseRecord);
 
 /// What is asked for, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,7 @@ pub mod limits;
 mod operations;
 mod options;
 pub mod process;
+mod records;
 mod snapshot;
 mod stats;
 mod store;

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,7 @@ use crate::{
     Store, StoreError,
     keys::PROCESS,
     lease::{self, Lease, LeaseOptions, now},
-    msgpack_value,
+    records::ProcessRecord,
 };
 
 /// Time between two signs of life.
@@ -28,18 +27,6 @@ const LOOK: Duration = Duration::from_millis(200);
 const LISTED: usize = 1000;
 /// Lease of the process that removes the rows of those who are gone.
 const CARETAKER: &str = "store/processes";
-
-/// A process as it is stored. Times are in milliseconds since the epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessRecord {
-    host: String,
-    pid: u32,
-    version: String,
-    started: u64,
-    seen: u64,
-}
-
-msgpack_value!(ProcessRecord);
 
 /// A process as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 //! 19 bytes, the frame's number, and whether it is the last one. A frame that is missing, repeated, moved or the last one
 //! without being so does not open.
 
+use std::path::Path;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +16,7 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 use serde::{Deserialize, Serialize};
 
-use crate::Passphrase;
+use crate::{ArchiveError, Passphrase};
 
 /// What deriving a key costs whoever guesses passphrases, and us: argon2id, version 1.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,5 +211,14 @@ impl SpillKey {
 
     pub(crate) fn open(&self, number: u64, sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.decrypt(&Self::nonce(number), sealed).ok()
+    }
+}
+
+/// A key that is none, as what is wrong with the file at `path`.
+pub(super) fn key_error(path: &Path, error: &KeyError) -> ArchiveError {
+    let path = path.to_owned();
+    match error {
+        KeyError::Wrong => ArchiveError::PassphraseWrong { path },
+        KeyError::Header(detail) => ArchiveError::Damaged { path, detail: (*detail).to_owned() },
     }
 }

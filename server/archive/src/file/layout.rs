@@ -80,3 +80,21 @@ pub(crate) fn entries(content: &Bytes) -> Option<Vec<(Bytes, Bytes)>> {
     }
     Some(found)
 }
+
+/// What stands before the body of a frame.
+pub(super) fn frame_head(number: u64, body: &[u8]) -> [u8; FRAME_HEAD] {
+    let mut head = [0; FRAME_HEAD];
+    head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[4..8].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let crc = head_crc(number, &head);
+    head[8..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// The checksum of a frame's head, which also says which frame it is.
+pub(super) fn head_crc(number: u64, head: &[u8; FRAME_HEAD]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&head[..8]);
+    hasher.finalize()
+}

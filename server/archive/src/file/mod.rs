@@ -1,6 +1,7 @@
 //! A backup's file, byte by byte (see the crate's page): the header, sealing, writing, reading.
 
 mod cipher;
+mod end;
 mod header;
 mod layout;
 mod reader;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use hearth_store::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::cipher::{FileKey, Opener};
+use super::cipher::{FileKey, Opener, key_error};
+use super::end::End;
 use super::header::{RawHeader, read_whole};
-use super::layout::{CONTENT_HEAD, DIGEST, FRAME_HEAD, Kind, MOST_BODY, MOST_CONTENT, entries};
-use super::writer::{End, head_crc, key_error};
+use super::layout::{CONTENT_HEAD, DIGEST, FRAME_HEAD, Kind, MOST_BODY, MOST_CONTENT, entries, head_crc};
 use crate::sums::{Sums, difference, totals};
 use crate::{ArchiveError, Attachment, BackupSummary, Passphrase};
 

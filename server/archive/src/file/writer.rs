@@ -6,30 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hearth_store::Version;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cipher::{FileKey, KeyError, Sealer};
-use super::header::{COMPRESSION, RawHeader, milliseconds, time};
-use super::layout::{CONTENT_HEAD, FRAME_HEAD, FULL_FRAME, Kind, MOST_ATTACHED, MOST_CONTENT, entry_bytes, entry_into};
+use super::cipher::{FileKey, Sealer, key_error};
+use super::end::End;
+use super::header::{COMPRESSION, RawHeader, milliseconds};
+use super::layout::{CONTENT_HEAD, FULL_FRAME, Kind, MOST_ATTACHED, MOST_CONTENT, entry_bytes, entry_into, frame_head};
 use super::reader::FileReader;
 use super::temporary::Temporary;
 use crate::sums::{Sums, totals};
-use crate::{ArchiveError, Attachment, BackupSummary, Passphrase, SubspaceSum};
-
-/// What the last frame says, as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct End {
-    pub(super) version: Version,
-    /// When that was the store's version, in milliseconds since the epoch.
-    pub(super) taken: u64,
-    pub(super) keys: u64,
-    pub(super) bytes: u64,
-    /// Frames before this one.
-    pub(super) frames: u64,
-    pub(super) attachments: Vec<String>,
-    pub(super) subspaces: Vec<SubspaceSum>,
-}
+use crate::{ArchiveError, Attachment, BackupSummary, Passphrase};
 
 /// Where a backup comes from, for its header.
 #[derive(Debug, Clone)]
@@ -218,41 +204,7 @@ impl FileWriter {
     }
 }
 
-impl End {
-    pub(super) fn summary(self, header: &RawHeader, file_bytes: u64) -> BackupSummary {
-        let Self { version, taken, keys, bytes, attachments, subspaces, .. } = self;
-        let taken = time(taken);
-        BackupSummary { header: header.public(), version, taken, keys, bytes, file_bytes, subspaces, attachments }
-    }
-}
-
-/// What stands before the body of a frame.
-pub(super) fn frame_head(number: u64, body: &[u8]) -> [u8; FRAME_HEAD] {
-    let mut head = [0; FRAME_HEAD];
-    head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
-    head[4..8].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-    let crc = head_crc(number, &head);
-    head[8..].copy_from_slice(&crc.to_le_bytes());
-    head
-}
-
-/// The checksum of a frame's head, which also says which frame it is.
-pub(super) fn head_crc(number: u64, head: &[u8; FRAME_HEAD]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&number.to_le_bytes());
-    hasher.update(&head[..8]);
-    hasher.finalize()
-}
-
 /// The key of a new file.
 pub(crate) fn new_key(path: &Path, passphrase: &Passphrase, cost: super::Cost) -> Result<FileKey, ArchiveError> {
     FileKey::new(passphrase, cost).map_err(|error| key_error(path, &error))
-}
-
-pub(super) fn key_error(path: &Path, error: &KeyError) -> ArchiveError {
-    let path = path.to_owned();
-    match error {
-        KeyError::Wrong => ArchiveError::PassphraseWrong { path },
-        KeyError::Header(detail) => ArchiveError::Damaged { path, detail: (*detail).to_owned() },
-    }
 }

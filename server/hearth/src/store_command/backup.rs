@@ -12,8 +12,8 @@ use crate::{
     admin_settings,
     cli::PassphraseFile,
     config::Config,
-    failure::{Failure, STOP},
-    store_opening::{OpenFailure, open_store},
+    failure::{Failure, OpenFailure, STOP},
+    store_opening::open_store,
 };
 
 const INTERRUPTED: &str = "Interrupted. Nothing was kept.";

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    failure::{FAILED, Failure, STOP},
+    failure::{FAILED, Failure, OpenFailure, STOP},
     stop_signal::StopSignal,
-    store_opening::{OpenFailure, open_store},
+    store_opening::open_store,
 };
 
 /// Time between two lines that say how far it is.

@@ -10,8 +10,8 @@ use hearth_store::{EmbeddedOptions, FoundationDbOptions, Store};
 use crate::{
     cli::StoreName,
     config::Config,
-    failure::Failure,
-    store_opening::{OpenFailure, OpenedStore, open_store_alone},
+    failure::{Failure, OpenFailure},
+    store_opening::{OpenedStore, open_store_alone},
 };
 
 /// Page cache of an embedded store that is read or written once, in bytes.

@@ -8,8 +8,8 @@ use super::{failure, running_server::RunningServer, size};
 use crate::{
     admin_settings,
     config::Config,
-    failure::{Failure, STOP},
-    store_opening::{OpenFailure, open_store},
+    failure::{Failure, OpenFailure, STOP},
+    store_opening::open_store,
 };
 
 /// How long counting may take.

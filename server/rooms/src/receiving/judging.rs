@@ -17,7 +17,7 @@ use hearth_protocol::{
 use hearth_store::Transaction;
 use ruma::{EventId, OwnedEventId, events::StateEventType};
 
-use super::publishing::{Guard, Placing, Publication};
+use super::publishing::{Guard, Judged, Placing, Publication};
 use crate::{
     EventNid, Outcome, RoomError, Rooms,
     error::corrupt,
@@ -41,18 +41,6 @@ pub(super) enum Before {
     Previous,
     /// As another server said.
     Given(Vec<StateTuple>),
-}
-
-/// What became of an event, with the part of the graph before it.
-pub(super) struct Judged {
-    pub(super) outcome: Outcome,
-    pub(super) reason: Option<String>,
-    pub(super) prev: Vec<EventNid>,
-    pub(super) auth: Vec<EventNid>,
-    /// None for an outlier.
-    pub(super) before: Option<SnapshotId>,
-    /// The power levels before it.
-    pub(super) power_levels: Option<Arc<Pdu>>,
 }
 
 /// Entries of a state that authorize an event.

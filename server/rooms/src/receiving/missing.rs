@@ -13,7 +13,7 @@ use hearth_protocol::{
 use hearth_store::Transaction;
 use ruma::{EventId, OwnedEventId};
 
-use super::judging::{Before, Judged};
+use super::{judging::Before, publishing::Judged};
 use crate::{
     Outcome, RoomError, Rooms,
     keys::{EVENT_NID, STATE_BEFORE},

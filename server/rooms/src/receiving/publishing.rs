@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use hearth_protocol::{Pdu, auth::PowerLevels, receive::Verified, redaction};
 use ruma::{OwnedEventId, UserId, events::TimelineEventType};
 
-use super::judging::Judged;
 use crate::{
     EventNid, Membership, Outcome, RoomError, RoomNid, Rooms, StateKeyNid, TypeNid,
     error::corrupt,
@@ -46,6 +45,18 @@ pub(super) struct Placing {
     pub(super) state: Option<(TypeNid, StateKeyNid)>,
     /// It is here already, as an outlier.
     pub(super) stored: bool,
+}
+
+/// What became of an event, with the part of the graph before it.
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<String>,
+    pub(super) prev: Vec<EventNid>,
+    pub(super) auth: Vec<EventNid>,
+    /// None for an outlier.
+    pub(super) before: Option<SnapshotId>,
+    /// The power levels before it.
+    pub(super) power_levels: Option<Arc<Pdu>>,
 }
 
 /// An event that is kept without being published.

@@ -2,17 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::long_reads::Position;
 use super::open::Embedded;
-use super::tree::Entries;
 use crate::engine::entry_list::EntryList;
 use crate::engine::mutex::lock;
 use crate::{KeyValue, SnapshotPart, StoreError, Version};
 
 /// Keys and values of one part, in bytes.
 const PART_BYTES: usize = 256 << 10;
-
-/// The position of a long read; `None` once it is over or the store was closed.
-pub(super) type Position = Mutex<Option<Entries>>;
 
 /// A consistent read of a range. While it lives, redb keeps the pages of its version.
 #[derive(Debug)]
@@ -68,23 +65,4 @@ fn read_part(position: &Position) -> Result<Vec<KeyValue>, StoreError> {
         }
     }
     Ok(found.finish())
-}
-
-/// Every long read that is under way, so that a closing store lets go of its files.
-#[derive(Debug, Default)]
-pub(super) struct LongReads(Mutex<Vec<std::sync::Weak<Position>>>);
-
-impl LongReads {
-    fn add(&self, position: &Arc<Position>) {
-        let mut all = lock(&self.0);
-        all.retain(|position| position.strong_count() > 0);
-        all.push(Arc::downgrade(position));
-    }
-
-    /// Ends them all.
-    pub(super) fn end(&self) {
-        for position in lock(&self.0).drain(..).filter_map(|position| position.upgrade()) {
-            *lock(&position) = None;
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod fault_tests;
 mod held;
 mod log;
 mod long_read;
+mod long_reads;
 mod open;
 mod queue;
 mod shared;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::long_read::LongReads;
+use super::long_reads::LongReads;
 use super::queue::Queue;
 use super::tree::Snapshot;
 use super::watches::Watches;
