@@ -55,6 +55,15 @@ impl Database {
         }
     }
 
+    /// Waits until its start has come to an end: the server may find it answering before its own check has.
+    pub(crate) async fn started(&self) {
+        if let Some(run) = self.0.get() {
+            let mut changes = run.instance.handle().subscribe();
+            // An error says that nobody runs it any more, which is an end as well.
+            let _ = changes.wait_for(|status| !matches!(status.state, State::Starting)).await;
+        }
+    }
+
     /// Stops it. The server first.
     pub(crate) async fn stop(&self) {
         if let Some(run) = self.0.get() {

@@ -230,6 +230,7 @@ impl Desktop {
         let settled = changes.wait_for(|status| !matches!(status.state, State::Starting | State::Stopping)).await;
         let status = settled.map_or_else(|_| self.server.status(), |status| status.clone());
         if status.state.is_up() {
+            self.database.started().await;
             return Ok(());
         }
         self.stop().await;
